@@ -1,0 +1,38 @@
+"""Vision Transformers: understand, train, fine-tune, inspect, speed up, deploy.
+
+`import vitral` is light. What a name stands for is imported when the name is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitral.errors import VitralError
+    from vitral.inference import Classifier
+    from vitral.model import create_model
+    from vitral.weights import load_model
+    from vitral.workflow import train
+
+__version__ = "0.1.0"
+
+__all__ = ["Classifier", "VitralError", "__version__", "create_model", "load_model", "train"]
+
+_HOMES = {
+    "Classifier": "vitral.inference",
+    "VitralError": "vitral.errors",
+    "create_model": "vitral.model",
+    "load_model": "vitral.weights",
+    "train": "vitral.workflow",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vitral' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # from now on Python finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

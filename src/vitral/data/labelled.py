@@ -1,0 +1,210 @@
+"""What DATA is once it has been opened: samples with class, split, group and content hash, and how to read them."""
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from vitral.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+
+# What people call the splits, folded as `split_of` folds: folders and csv values in either language.
+SPLIT_WORDS = {
+    "train": "train",
+    "treino": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "validacao": "validation",
+    "validação": "validation",
+    "test": "test",
+    "teste": "test",
+}
+
+# Decoded images are kept while all of them together fit in this many bytes.
+MEMORY = 1 << 30
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image that takes part.
+
+    Args:
+        path: as splits.csv names it: relative to a folder, as a csv wrote it, or made up for images that
+            are no files ("digits/0123"). Unique within its DATA.
+        label: index into `LabelledImages.class_names`.
+        split: "train", "validation" or "test".
+        group: the patient, product or scene it belongs to; "" where it belongs to itself only.
+        hash: SHA-256 of the file's bytes (of shape and values for images that are no files), hexadecimal.
+        source: the file's absolute path; None for images that are no files.
+    """
+
+    path: str
+    label: int
+    split: str
+    group: str
+    hash: str
+    source: str | None
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that should have been an image, and why it is none."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A readable image that takes no part, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The smallest, the median and the largest image by area, each (height, width) in pixels."""
+
+    smallest: tuple[int, int]
+    median: tuple[int, int]
+    largest: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Labelled images in splits; made by `open_data`.
+
+    Args:
+        spec: DATA as the user wrote it.
+        name: short, for the names of runs.
+        class_names: in the order of `Sample.label`.
+        samples: those that take part, by split and then in the order of the source.
+        bad_files, left_out: what does not take part, and why.
+        channels: of every decoded image: 1 or 3.
+        sizes: of the images that take part.
+        notes: what a person should know before using these data, one sentence each.
+        splits_given: whether DATA (or a splits.csv) said the splits, rather than a draw.
+        reader: turns a sample into a uint8 array (height, width, channels).
+        keep: whether decoded images fit in memory and are kept there.
+    """
+
+    spec: str
+    name: str
+    class_names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    bad_files: tuple[BadFile, ...]
+    left_out: tuple[LeftOut, ...]
+    channels: int
+    sizes: Sizes
+    notes: tuple[str, ...]
+    splits_given: bool
+    reader: Callable[[Sample], np.ndarray] = field(repr=False, compare=False)
+    keep: bool = False
+    _kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+
+    def read(self, sample: Sample) -> np.ndarray:
+        """The decoded image, uint8 (height, width, channels), not to be written to.
+
+        Raises ImageError where a file has gone bad since DATA was opened.
+        """
+        image = self._kept.get(sample.path)
+        if image is None:
+            image = self.reader(sample)
+            if self.keep:
+                self._kept[sample.path] = image
+        return image
+
+    def split(self, name: str) -> tuple[Sample, ...]:
+        """The samples of "train", "validation" or "test"; empty where there is no such split."""
+        return tuple(sample for sample in self.samples if sample.split == name)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images by split and class name; splits without images are absent, classes without any count 0."""
+        counted = Counter((sample.split, sample.label) for sample in self.samples)
+        return {
+            split: {name: counted[split, label] for label, name in enumerate(self.class_names)}
+            for split in SPLITS
+            if any(counted[split, label] for label in range(len(self.class_names)))
+        }
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether any image belongs to a group that the user named."""
+        return any(sample.group for sample in self.samples)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over contents, class names and splits; renaming or moving files does not change it."""
+        lines = sorted(f"{s.hash}\t{self.class_names[s.label]}\t{s.split}\n" for s in self.samples)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ArrayReader:
+    """Reads samples that are no files: `arrays[positions[path]]`, each uint8 (height, width, channels)."""
+
+    arrays: np.ndarray | list[np.ndarray]
+    positions: dict[str, int]
+
+    def __call__(self, sample: Sample) -> np.ndarray:
+        return self.arrays[self.positions[sample.path]]
+
+
+def check_trainable(data: LabelledImages) -> None:
+    """DataError unless every class has at least one training image (evaluation needs none)."""
+    if not data.split("train"):
+        raise DataError(
+            f"{data.spec} has no training images: add a folder (or csv rows) of the split train, "
+            "or more images where the splits were drawn"
+        )
+    counts = data.counts()["train"]
+    missing = [name for name, count in counts.items() if not count]
+    if missing:
+        names = ", ".join(repr(name) for name in missing)
+        remedy = (
+            "add some, or take the class out of the other splits"
+            if data.splits_given
+            else "add images of it, or draw the splits with another --split-seed"
+        )
+        raise DataError(f"no training image for class {names}: {remedy}")
+
+
+def without_seen(data: LabelledImages, seen: set[str]) -> LabelledImages:
+    """`data` without the test images whose content is in `seen`; they are listed in `left_out` and counted.
+
+    Args:
+        seen: hashes (`Sample.hash`) of the images that a run trained or chose on.
+    """
+    dropped = [s for s in data.samples if s.split == "test" and s.hash in seen]
+    if not dropped:
+        return data
+    paths = {sample.path for sample in dropped}
+    reasons = tuple(LeftOut(s.path, "the run trained or chose on the same image") for s in dropped)
+    note = f"{count_of(len(dropped), 'test image')} left out: the run trained or chose on the same content"
+    return replace(
+        data,
+        samples=tuple(sample for sample in data.samples if sample.path not in paths),
+        left_out=data.left_out + reasons,
+        notes=(*data.notes, note),
+    )
+
+
+def split_of(word: str) -> str | None:
+    """The split that a folder's name or a csv value means, in either language; None for any other word."""
+    return SPLIT_WORDS.get(same_text(word.strip()).casefold())
+
+
+def same_text(text: str) -> str:
+    """`text` in Unicode NFC, so that names typed on different systems compare equal."""
+    return unicodedata.normalize("NFC", text)
+
+
+def count_of(number: int, noun: str) -> str:
+    """`1 test image`, `1,200 test images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

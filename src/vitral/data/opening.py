@@ -1,0 +1,313 @@
+"""`open_data`: from what the user names to labelled images in splits, everything checked on the way."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+
+import numpy as np
+
+from vitral.data.labelled import (
+    MEMORY,
+    SPLITS,
+    ArrayReader,
+    BadFile,
+    LabelledImages,
+    LeftOut,
+    Sample,
+    Sizes,
+    count_of,
+)
+from vitral.data.scan import Facts, Progress, scan_arrays, scan_files
+from vitral.data.sources import Item, Listing, grouped, list_images
+from vitral.data.splits import (
+    Relations,
+    draw_splits,
+    leaks,
+    read_splits,
+    relate,
+    splits_from,
+    take_validation,
+)
+from vitral.errors import DataError, UsageError
+from vitral.images import read_image
+
+# More bad files than this share stop everything: then it is rather DATA that is wrong than a few files.
+MOST_BAD = 0.10
+
+
+def open_data(
+    spec: str | PathLike[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    data_root: str | PathLike[str] | None = None,
+    group_by: str | None = None,
+    validation: float | None = None,
+    split_seed: int = 0,
+    strict: bool = False,
+    splits: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> LabelledImages:
+    """Open DATA: find the images, look at each once, and say which split each belongs to.
+
+    DATA without splits is divided 70/15/15 as `draw_splits` describes. Where DATA has splits, images of
+    validation and test that are also in train (or, for test, in validation), that are near-duplicates of
+    one there, or share a group with one there, are left out and counted.
+
+    Args:
+        spec: DATA, see the reference: a folder, a .csv, `digits`, `food-vision-mini`, `torchvision:NAME`.
+        columns: a csv's other headings, {"path": "id_code"}.
+        data_root: where the files of `torchvision:NAME` are; default: the cache, fetched if need be.
+        group_by: "folder" or a regular expression on the path; members of a group stay on one side.
+        validation: share of the training images to choose on, where DATA has test but no validation.
+        split_seed: another number draws other splits.
+        strict: a single bad file is an error.
+        splits: a run's splits.csv; its images take part as it says, all others are left out.
+        progress: called with the number of images looked at so far and in all.
+
+    Raises:
+        UsageError: unknown DATA, or options that do not go together.
+        DataError: DATA cannot be used: no classes or one only, a class without a usable image, more than
+            10 % bad files, a bad csv, images of `splits` that are missing or changed.
+    """
+    spec = fspath(spec)
+    if validation is not None and not 0 < validation < 1:
+        raise UsageError(
+            f"--validation {validation:g} is no share: say a number between 0 and 1, for instance 0.15"
+        )
+    listing = list_images(
+        spec, columns, Path(data_root).expanduser() if data_root is not None else None, progress
+    )
+    if not listing.items:
+        raise DataError(
+            f"no images in {_named(listing.sections)}: put images in, or delete the empty folders"
+        )
+    items = grouped(listing.items, group_by) if group_by is not None else listing.items
+    for item in items:
+        if "|" in item.label:
+            raise DataError(
+                f"the label {item.label!r} ({item.path}) is reserved for multi-label: leave out the |"
+            )
+    items, facts, arrays, bad_files = _usable(spec, listing, items, progress)
+    _refuse(listing, items, bad_files, strict)
+    assigned, reasons, notes = _assign(items, facts, validation, split_seed, splits)
+    kept = [index for index in _by_split(assigned) if index not in reasons]
+    class_names = _class_names(listing, [items[index].label for index in kept])
+    number = {name: label for label, name in enumerate(class_names)}
+    samples = tuple(
+        Sample(
+            path=item.path,
+            label=number[item.label],
+            split=assigned[index],
+            group=item.group,
+            hash=facts[index].hash,
+            source=str(item.file) if item.file else None,
+        )
+        for index, item in ((index, items[index]) for index in kept)
+    )
+    channels = 3 if arrays is None else arrays[0].shape[2]
+    held = arrays is not None
+    left_out = [LeftOut(items[index].path, reason) for index, reason in reasons.items()]
+    return LabelledImages(
+        spec=spec,
+        name=listing.name,
+        class_names=class_names,
+        samples=samples,
+        bad_files=tuple(bad_files),
+        left_out=(*listing.left_out, *left_out),
+        channels=channels,
+        sizes=_sizes([facts[index] for index in kept]),
+        notes=(*listing.notes, *_notes(listing, items, facts), *notes, *_thin(samples, class_names)),
+        splits_given=items[0].split is not None or splits is not None,
+        reader=_reader(items, arrays),
+        keep=not held and sum(channels * facts[i].height * facts[i].width for i in kept) <= MEMORY,
+    )
+
+
+def _usable(
+    spec: str, listing: Listing, items: Sequence[Item], progress: Progress | None
+) -> tuple[list[Item], list[Facts], np.ndarray | list[np.ndarray] | None, list[BadFile]]:
+    """The items that can be read with their facts (and arrays, where they are no files), and the bad files."""
+    if listing.arrays is not None:
+        return list(items), scan_arrays(listing.arrays, len(items), progress), listing.arrays, []
+    found = scan_files([_file(item) for item in items], Path(spec).expanduser(), progress)
+    usable: list[Item] = []
+    facts: list[Facts] = []
+    bad_files: list[BadFile] = []
+    for item, fact in zip(items, found, strict=True):
+        printable = item.path.encode("utf-8", "backslashreplace").decode()
+        if isinstance(fact, str):
+            bad_files.append(BadFile(printable, fact))
+        elif printable != item.path:
+            bad_files.append(BadFile(printable, "its name is no valid text: rename it"))
+        else:
+            usable.append(item)
+            facts.append(fact)
+    return usable, facts, None, bad_files
+
+
+def _refuse(listing: Listing, items: Sequence[Item], bad_files: Sequence[BadFile], strict: bool) -> None:
+    """DataError where too much is bad, or the classes are no classes."""
+    first = f"{bad_files[0].path}: {bad_files[0].reason}" if bad_files else ""
+    bad = f"{count_of(len(bad_files), 'bad file')}, first {first}"
+    if strict and bad_files:
+        raise DataError(f"{bad}; mend or delete them, or go on without them by leaving --strict out")
+    filled = {item.section for item in items}
+    empty = [section for section in listing.sections if section not in filled]
+    if empty:
+        hint = f" ({bad})" if bad_files else ""
+        raise DataError(f"no usable image in {_named(empty)}{hint}: add images, or take the class out")
+    labels = {item.label for item in items}
+    if len(labels) == 1:
+        raise DataError(
+            f"one class only, {labels.pop()!r}: there is nothing to tell apart, add a second class"
+        )
+    if len(bad_files) > MOST_BAD * (len(items) + len(bad_files)):
+        total = len(items) + len(bad_files)
+        listed = "; ".join(f"{one.path}: {one.reason}" for one in bad_files[:3])
+        raise DataError(
+            f"{len(bad_files):,} of {total:,} files are bad, more than {MOST_BAD:.0%}: {listed}; "
+            "mend or delete them, or check that DATA is the right folder"
+        )
+
+
+def _assign(
+    items: Sequence[Item],
+    facts: Sequence[Facts],
+    validation: float | None,
+    split_seed: int,
+    splits: str | PathLike[str] | None,
+) -> tuple[list[str], dict[int, str], list[str]]:
+    """One split an item, why some are left out (position -> reason), and notes about both."""
+    given = [item.split for item in items if item.split is not None]
+    if splits is not None:
+        assigned = splits_from({row.path: row for row in read_splits(splits)}, items, facts)
+        reasons = {
+            index: f"not among the images of {splits}" for index, split in enumerate(assigned) if not split
+        }
+        notes = (
+            [f"{count_of(len(reasons), 'image')} left out: not among those of {splits}"] if reasons else []
+        )
+        return assigned, reasons, notes
+    if validation is not None and (not given or "validation" in given or "train" not in given):
+        there = "DATA without splits is divided 70/15/15" if not given else f"DATA has {_listed(given)}"
+        raise UsageError(
+            f"--validation takes images from train where there is no validation, but {there}: leave it out"
+        )
+    related = relate(items, facts)
+    if not given:
+        assigned = draw_splits(items, facts, related, split_seed)
+        return assigned, {}, _drawn_notes(items, assigned, related, split_seed)
+    assigned = given
+    if validation is not None:
+        assigned = take_validation(assigned, items, facts, related, validation, split_seed)
+    reasons = leaks(assigned, items, related)
+    return assigned, reasons, _leak_notes(assigned, reasons)
+
+
+def _drawn_notes(items: Sequence[Item], assigned: Sequence[str], related: Relations, seed: int) -> list[str]:
+    counts = Counter(assigned)
+    shares = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS)
+    notes = [f"no splits in DATA: divided 70/15/15 by content with split seed {seed} into {shares}"]
+    groups = {item.group for item in items if item.group}
+    if groups:
+        grouped_images = sum(bool(item.group) for item in items)
+        notes.append(
+            f"{count_of(grouped_images, 'image')} in {count_of(len(groups), 'group')}, each kept on one side"
+        )
+    repeated = [count for count in Counter(related.near.tolist()).values() if count > 1]
+    if repeated:
+        notes.append(
+            f"{sum(repeated):,} images are near-duplicates of one another and stay on one side: "
+            f"{count_of(len(repeated), 'set')}, the largest of {max(repeated):,}"
+        )
+    return notes
+
+
+def _leak_notes(assigned: Sequence[str], reasons: Mapping[int, str]) -> list[str]:
+    """How many images left which split, and for which kind of reason."""
+    kinds = {
+        "the same image": "the same image is also in",
+        "nearly the same": "a near-duplicate is in",
+        "its group": "a member of their group is in",
+    }
+    notes = []
+    for split, others in (("validation", "train"), ("test", "train or validation")):
+        for start, said in kinds.items():
+            count = sum(
+                assigned[index] == split and reason.startswith(start) for index, reason in reasons.items()
+            )
+            if count:
+                notes.append(f"{count_of(count, f'{split} image')} left out: {said} {others}")
+    return notes
+
+
+def _notes(listing: Listing, items: Sequence[Item], facts: Sequence[Facts]) -> list[str]:
+    notes = []
+    if listing.left_out:
+        notes.append(f"{count_of(len(listing.left_out), 'row')} left out: the image is listed already")
+    labels: dict[str, dict[str, str]] = {}
+    for item, fact in zip(items, facts, strict=True):
+        labels.setdefault(fact.pixels, {}).setdefault(item.label, item.path)
+    contradictions = [paths for paths in labels.values() if len(paths) > 1]
+    if contradictions:
+        example = " and ".join(f"{path} ({label})" for label, path in contradictions[0].items())
+        notes.append(
+            f"{count_of(len(contradictions), 'image')} under different labels, for instance {example}"
+        )
+    return notes
+
+
+def _thin(samples: Sequence[Sample], class_names: Sequence[str]) -> list[str]:
+    """Classes that a split says nothing about, though it exists."""
+    notes = []
+    for split in ("validation", "test"):
+        present = {sample.label for sample in samples if sample.split == split}
+        absent = [name for label, name in enumerate(class_names) if label not in present]
+        if present and absent:
+            notes.append(f"no {split} image of {_named(absent)}")
+    return notes
+
+
+def _class_names(listing: Listing, labels: Sequence[str]) -> tuple[str, ...]:
+    """The classes that images take part of, in the source's order or the alphabet's."""
+    used = set(labels)
+    return tuple(name for name in listing.class_names or sorted(used) if name in used)
+
+
+def _by_split(assigned: Sequence[str]) -> list[int]:
+    return [index for split in SPLITS for index, one in enumerate(assigned) if one == split]
+
+
+def _sizes(facts: Sequence[Facts]) -> Sizes:
+    shapes = sorted(
+        ((fact.height, fact.width) for fact in facts), key=lambda shape: (shape[0] * shape[1], shape)
+    )
+    return Sizes(shapes[0], shapes[len(shapes) // 2], shapes[-1])
+
+
+def _reader(items: Sequence[Item], arrays: np.ndarray | list[np.ndarray] | None):
+    if arrays is None:
+        return _read_file
+    return ArrayReader(arrays, {item.path: index for index, item in enumerate(items)})
+
+
+def _read_file(sample: Sample) -> np.ndarray:
+    """The image of a sample that is a file, uint8 (height, width, 3)."""
+    assert sample.source is not None
+    return read_image(sample.source)
+
+
+def _file(item: Item) -> Path:
+    assert item.file is not None
+    return item.file
+
+
+def _named(names: Sequence[str]) -> str:
+    """`class 'a'`, `classes 'a', 'b', 'c' and 4 more`."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"class{'es' if len(names) > 1 else ''} {', '.join(map(repr, names[:3]))}{more}"
+
+
+def _listed(given: Sequence[str]) -> str:
+    return " and ".join(split for split in SPLITS if split in given)

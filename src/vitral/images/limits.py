@@ -1,0 +1,81 @@
+"""What is not read: too many pixels, more than 8 bits a channel, unusual numbers of channels or pages."""
+
+from typing import IO
+
+from PIL import Image, TiffImagePlugin
+
+from vitral.errors import ImageError
+
+PIXEL_LIMIT = 178_956_970
+"""Larger images are refused before they are decoded. Pillow's own limit, but Pillow only refuses twice as many."""
+
+
+def refuse_too_many_pixels(width: int, height: int) -> None:
+    """ImageError above `PIXEL_LIMIT`."""
+    if width * height > PIXEL_LIMIT:
+        raise too_many_pixels(f" and has {width} x {height}")
+
+
+def too_many_pixels(size: str = "") -> ImageError:
+    """The error for an image above `PIXEL_LIMIT`."""
+    limit = f"the limit of {PIXEL_LIMIT:,} pixels (Pillow's guard against decompression bombs)"
+    return ImageError(f"the image is bigger than {limit}{size}: make it smaller, or cut it into parts")
+
+
+def refuse_deep(image: Image.Image) -> None:
+    """ImageError above 8 bits a channel, also where Pillow would keep 8 of 16 without a word."""
+    if image.mode.startswith(("I", "F")):
+        raise _unusual(f"{32 if image.mode in ('I', 'F') else 16} bits a channel")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _refuse_unusual_tags(image.tag_v2)
+    tiles = getattr(image, "tile", None)  # what the decoder will be told; empty once the image is loaded
+    arguments = tiles[0][3] if tiles else None
+    if image.format == "PNG" and ";16" in str(arguments):
+        raise _unusual("16 bits a channel")
+    if image.format == "PPM" and isinstance(arguments, tuple) and arguments[1] > 255:  # the header's white
+        raise _unusual("16 bits a channel")
+
+
+def refuse_pages(image: Image.Image) -> None:
+    """ImageError for a TIFF with pages of one size, a stack; a smaller copy behind the image is none."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.n_frames == 1:
+        return
+    size = image.size
+    image.seek(1)
+    if image.size == size and not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED:
+        raise _unusual(f"{image.n_frames} pages")
+    image.seek(0)
+
+
+def refuse_unusual_tiff_file(file: IO[bytes]) -> None:
+    """ImageError if the first page of this TIFF has more than 8 bits a channel or unusual channels."""
+    file.seek(0)
+    header = file.read(8)
+    if b"+" in header[2:4]:  # BigTIFF
+        header += file.read(8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+    file.seek(tags.next)
+    tags.load(file)
+    _refuse_unusual_tags(tags)
+
+
+_NEW_SUBFILE_TYPE, _REDUCED = 254, 1
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _EXTRA_SAMPLES = 258, 277, 338
+
+
+def _refuse_unusual_tags(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+    bits = tags.get(_BITS_PER_SAMPLE, 1)
+    deepest = max(bits) if isinstance(bits, tuple) else bits
+    if deepest > 8:
+        raise _unusual(f"{deepest} bits a channel")
+    channels = tags.get(_SAMPLES_PER_PIXEL, 1)
+    transparent = any(extra in (1, 2) for extra in tags.get(_EXTRA_SAMPLES, ()))
+    if channels not in (1, 3, 4) and not (channels == 2 and transparent):
+        raise _unusual(f"{channels} channels")
+
+
+def _unusual(found: str) -> ImageError:
+    return ImageError(
+        f"the image has {found}, and only one page of 8 bits a channel in 1, 3 or 4 channels is read yet: "
+        "convert it to 8-bit grey or RGB"
+    )

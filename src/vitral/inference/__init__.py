@@ -1,0 +1,6 @@
+"""Trained models at work: pixels in, answers out."""
+
+from vitral.inference.classifier import Classifier, Prediction
+from vitral.inference.forward import Normalise, probabilities
+
+__all__ = ["Classifier", "Normalise", "Prediction", "probabilities"]

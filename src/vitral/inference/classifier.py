@@ -1,0 +1,134 @@
+"""A trained classifier: the model, its preprocessing and its class names, from a path to an answer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, overload
+
+import numpy as np
+import torch
+
+from vitral.device import Compute, choose
+from vitral.errors import ImageError, UsageError
+from vitral.images import Preprocessing
+from vitral.inference.forward import Normalise
+from vitral.model import VisionTransformer
+from vitral.weights import read_checkpoint
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image.
+
+    Args:
+        class_names: of the classifier.
+        probabilities: float32 `(classes,)`, in their order.
+        path: where the image came from, if it was a file.
+    """
+
+    class_names: tuple[str, ...]
+    probabilities: np.ndarray
+    path: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.class_names[int(self.probabilities.argmax())]
+
+    @property
+    def probability(self) -> float:
+        """Of `label`, between 0 and 1."""
+        return float(self.probabilities.max())
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities, the best first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.class_names[index], float(self.probabilities[index])) for index in order]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network that names what an image shows. `Classifier.load` makes one."""
+
+    model: VisionTransformer
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    compute: Compute
+    backend: str = "torch"
+
+    @classmethod
+    def load(cls, weights: str | Path, *, device: str = "auto", precision: str = "auto") -> Self:
+        """Load WEIGHTS that have a classifier, such as a run folder.
+
+        Args:
+            weights: a run or checkpoint folder.
+            device, precision: as for `--device` and `--precision`; auto takes the fastest that is safe.
+
+        Raises:
+            UsageError: there is no such folder, device or precision, or the weights have no classifier.
+            WeightsError: damaged files.
+        """
+        checkpoint = read_checkpoint(weights)
+        if not checkpoint.class_names:
+            raise UsageError(f"{weights} has no classifier: train one with `vitral train DATA --from {weights}`")
+        compute = choose(device, precision)
+        model = checkpoint.model().to(compute.device, compute.dtype)
+        return cls(model, checkpoint.preprocessing, checkpoint.class_names, compute)
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in: fp32, bf16 or fp16."""
+        return self.compute.precision
+
+    @overload
+    def predict(self, images: list[Any]) -> list[Prediction]: ...
+    @overload
+    def predict(self, images: Any) -> Prediction: ...
+    def predict(self, images: Any) -> Prediction | list[Prediction]:
+        """Name what images show.
+
+        Args:
+            images: a path, bytes, a PIL image, a numpy array `(height, width, channels)`, a torch tensor
+                `(channels, height, width)`, or a list of these.
+
+        Returns:
+            One `Prediction`, or for a list a list.
+
+        Raises:
+            ImageError: an image cannot be read; the text names it.
+        """
+        if not isinstance(images, list):
+            return self.predict([images])[0]
+        answers = list(self.predict_each(images))
+        for image, answer in zip(images, answers, strict=True):
+            if isinstance(answer, ImageError):
+                raise ImageError(f"{image}: {answer}" if isinstance(image, (str, Path)) else str(answer)) from answer
+        return [answer for answer in answers if isinstance(answer, Prediction)]
+
+    def predict_each(self, images: Sequence[Any]) -> Iterator[Prediction | ImageError]:
+        """The same image by image, in their order; what cannot be read is answered by its error."""
+        for start in range(0, len(images), BATCH):
+            part = images[start : start + BATCH]
+            pixels = [self._pixels(image) for image in part]
+            good = [array for array in pixels if not isinstance(array, ImageError)]
+            answers = iter(self.probabilities(np.stack(good)) if good else ())
+            for image, array in zip(part, pixels, strict=True):
+                if isinstance(array, ImageError):
+                    yield array
+                else:
+                    path = str(image) if isinstance(image, (str, Path)) else None
+                    yield Prediction(self.class_names, next(answers), path)
+
+    @torch.inference_mode()
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 `(batch, height, width, channels)` of the model's size to float32 `(batch, classes)`."""
+        images = Normalise(self.preprocessing, self.compute)(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+        return self.model(images).float().softmax(dim=-1).cpu().numpy()
+
+    def _pixels(self, image: Any) -> np.ndarray | ImageError:
+        try:
+            return self.preprocessing.fit_image(self.preprocessing.read(image))
+        except ImageError as error:
+            return error

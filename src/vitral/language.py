@@ -1,0 +1,45 @@
+"""The language of what people read: reports, figures, summaries. Options, JSON keys and files stay English."""
+
+import locale
+import os
+from typing import Literal
+
+from vitral.errors import UsageError
+
+Language = Literal["en", "pt"]
+
+
+def choose_language(wanted: str | None = None) -> Language:
+    """The language asked for, else that of `VITRAL_LANGUAGE`, else the system's: Portuguese or else English.
+
+    Args:
+        wanted: "en", "pt", or a fuller form of these such as "pt-BR"; None when the user did not say.
+
+    Raises:
+        UsageError: a language that vitral does not speak was asked for by name.
+    """
+    for asked, place in ((wanted, "--language"), (os.environ.get("VITRAL_LANGUAGE"), "VITRAL_LANGUAGE")):
+        if asked:
+            known = _known(asked)
+            if known is None:
+                raise UsageError(f"{place} is {asked!r}, which vitral does not speak; choose en or pt")
+            return known
+    return _known(_system_locale()) or "en"
+
+
+def _known(tag: str) -> Language | None:
+    """The language of a tag such as `pt`, `pt-BR`, `pt_BR.UTF-8` or (on Windows) `Portuguese_Brazil.1252`."""
+    name = tag.replace("-", "_").split("_")[0].split(".")[0].lower()
+    if name in ("pt", "portuguese"):
+        return "pt"
+    if name in ("en", "english"):
+        return "en"
+    return None
+
+
+def _system_locale() -> str:
+    # The order in which POSIX looks; an empty variable counts as unset. Windows sets none of them.
+    for variable in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if os.environ.get(variable):
+            return os.environ[variable]
+    return locale.getlocale()[0] or ""

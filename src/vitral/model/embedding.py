@@ -1,0 +1,184 @@
+"""Equation 1: an image becomes a sequence of tokens that know where they come from.
+
+    z_0 = [x_class; x_p^1 E; x_p^2 E; ...; x_p^N E] + E_pos
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitral.errors import ConfigError
+from vitral.model.config import ViTConfig
+
+
+class Embedding(nn.Module):
+    """Patches, the class token and the position embedding: the whole of equation 1.
+
+    Images `(batch, channels, height, width)` become tokens `(batch, special + patches, dim)`.
+    """
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch = PatchEmbedding(config)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, config.dim)) if config.class_token else None
+        self.position = PositionEmbedding(config) if config.position_embedding not in ("none", "rope") else None
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patch(images)  # (batch, patches, dim)
+        if self.position is not None and not self.position.holds_special_tokens:
+            tokens = tokens + self.position()
+        if self.class_token is not None:
+            tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
+        if self.position is not None and self.position.holds_special_tokens:
+            tokens = tokens + self.position()
+        return self.dropout(tokens)
+
+
+class PatchEmbedding(nn.Module):
+    """E of equation 1: every patch of P x P x C numbers becomes one vector of D numbers.
+
+    The weight has the shape of a convolution with kernel = stride = P, as all public checkpoints keep it;
+    `forward` flattens the patches and multiplies, which is the same map.
+    """
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.patch_size = config.patch_size
+        self.weight = nn.Parameter(torch.empty(config.dim, config.channels, *config.patch_size))
+        self.bias = nn.Parameter(torch.zeros(config.dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images `(batch, channels, height, width)` to `(batch, patches, dim)`, row by row."""
+        return F.linear(cut_into_patches(images, self.patch_size), self.weight.flatten(1), self.bias)
+
+
+def cut_into_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
+    """x_p of equation 1: `(batch, channels, height, width)` to `(batch, patches, channels * P_h * P_w)`."""
+    batch, channels, height, width = images.shape
+    rows, columns = height // patch_size[0], width // patch_size[1]
+    grid = images.reshape(batch, channels, rows, patch_size[0], columns, patch_size[1])
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, -1)
+
+
+class PositionEmbedding(nn.Module):
+    """E_pos of equation 1, for the kinds that are added to the tokens.
+
+    `learned`: a table of one vector for every token, the class token included, as in the paper.
+    `learned_2d`: a table of D/2 numbers for each row and one for each column, concatenated (appendix D.4).
+    `sincos_2d`: fixed sines and cosines of the row and the column (Plain).
+    The last two say nothing about the class token, which is a learned vector anyway.
+    """
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.grid, self.dim, self.kind = config.grid, config.dim, config.position_embedding
+        self.holds_special_tokens = self.kind == "learned"
+        rows, columns = self.grid
+        if self.kind == "learned":
+            self.table = nn.Parameter(torch.empty(1, config.special_tokens + config.patches, self.dim))
+        elif self.kind == "learned_2d":
+            self.row_table = nn.Parameter(torch.empty(rows, self.dim // 2))
+            self.column_table = nn.Parameter(torch.empty(columns, self.dim // 2))
+        else:
+            self.register_buffer("table", sincos_2d(self.grid, self.dim), persistent=False)
+
+    def forward(self) -> Tensor:
+        """`(1, tokens, dim)`, with the special tokens first where `holds_special_tokens`."""
+        if self.kind != "learned_2d":
+            return self.table
+        rows, columns = self.grid
+        by_row = self.row_table[:, None].expand(rows, columns, -1)
+        by_column = self.column_table[None].expand(rows, columns, -1)
+        return torch.cat([by_column, by_row], dim=-1).reshape(1, rows * columns, self.dim)
+
+    @torch.no_grad()
+    def resize(self, grid: tuple[int, int], method: str = "bilinear") -> None:
+        """Interpolate to another grid of patches, in place (section 3.2); see `resize_position_embedding`."""
+        if self.kind == "learned":
+            special = self.table.shape[1] - self.grid[0] * self.grid[1]
+            self.table = nn.Parameter(resize_position_embedding(self.table, self.grid, grid, special, method))
+        elif self.kind == "learned_2d":
+            for name, old, new in (("row_table", self.grid[0], grid[0]), ("column_table", self.grid[1], grid[1])):
+                line = getattr(self, name)[None]  # a grid of one column
+                setattr(self, name, nn.Parameter(resize_position_embedding(line, (old, 1), (new, 1), 0, method)[0]))
+        else:
+            self.table = sincos_2d(grid, self.dim).to(self.table)
+        self.grid = grid
+
+
+# How the position grid is interpolated, by name: arguments of torch.nn.functional.interpolate.
+RESIZE_METHODS = {
+    "bilinear": {"mode": "bilinear", "align_corners": True},  # the paper's authors: an order-1 zoom
+}
+
+
+def resize_position_embedding(
+    table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int], special_tokens: int, method: str = "bilinear"
+) -> Tensor:
+    """Interpolate position embeddings in 2-D at their place in the image (section 3.2).
+
+    Args:
+        table: `(1, special + rows * columns, dim)`; the special tokens' own stay as they are.
+        old_grid: rows and columns of `table`.
+        new_grid: rows and columns wanted.
+        special_tokens: how many tokens stand before the grid.
+        method: a name in `RESIZE_METHODS`.
+    """
+    if old_grid == new_grid:
+        return table.clone()
+    special, grid = table[:, :special_tokens], table[:, special_tokens:]
+    image = grid.reshape(1, *old_grid, -1).permute(0, 3, 1, 2)  # (1, dim, rows, columns)
+    image = F.interpolate(image.float(), size=new_grid, **RESIZE_METHODS[method]).to(table.dtype)
+    return torch.cat([special, image.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+
+
+def sincos_2d(grid: tuple[int, int], dim: int, temperature: float = 10_000.0) -> Tensor:
+    """Fixed position embeddings `(1, rows * columns, dim)`: sines and cosines of column, then row (Plain)."""
+    frequencies = temperature ** -torch.linspace(0, 1, dim // 4, dtype=torch.float64)
+    row, column = _places(grid)
+    angles_x, angles_y = column[:, None] * frequencies, row[:, None] * frequencies
+    return torch.cat([angles_x.sin(), angles_x.cos(), angles_y.sin(), angles_y.cos()], dim=1).float()[None]
+
+
+def rotary_2d(grid: tuple[int, int], head_dim: int, special_tokens: int, base: float = 100.0) -> Tensor:
+    """Cosines and sines `(2, tokens, head_dim)` by which `rope` turns queries and keys.
+
+    Rows and columns are counted from -1 to 1 at the centres of the patches, so any grid covers the same
+    angles; a quarter of a head turns with the row, a quarter with the column, at wavelengths from 1 to `base`,
+    and each number is paired with the one half a head further on. Special tokens are not turned.
+    Source: Heo et al. 2024 (axial form) with the coordinates of DINOv3.
+    """
+    rows, columns = grid
+    row, column = _places(grid)
+    frequencies = 2 * torch.pi * base ** -(torch.arange(head_dim // 4, dtype=torch.float64) * 4 / head_dim)
+    place = torch.stack([(2 * row + 1) / rows - 1, (2 * column + 1) / columns - 1], dim=1)  # (patches, 2)
+    angles = (place[:, :, None] * frequencies).flatten(1).tile(2)  # (patches, head_dim)
+    angles = torch.cat([angles.new_zeros(special_tokens, head_dim), angles])
+    return torch.stack([angles.cos(), angles.sin()]).float()
+
+
+def check_images(images: Tensor, config: ViTConfig) -> None:
+    """Refuse images that the model was not built for.
+
+    Raises:
+        ConfigError: another number of channels or another size; the text says which.
+    """
+    if images.ndim != 4 or images.shape[1] != config.channels:
+        raise ConfigError(
+            f"the model takes images of shape (batch, {config.channels}, height, width), not {tuple(images.shape)}"
+        )
+    if tuple(images.shape[2:]) != config.image_size:
+        height, width = images.shape[2:]
+        raise ConfigError(
+            f"the model was built for {config.image_size[0]}x{config.image_size[1]} pixels and the images have "
+            f"{height}x{width}: resize them, or call model.resize(({height}, {width}))"
+        )
+
+
+def _places(grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Row and column of every patch, `(patches,)` each, in double precision."""
+    axes = [torch.arange(count, dtype=torch.float64) for count in grid]
+    row, column = torch.meshgrid(*axes, indexing="ij")
+    return row.flatten(), column.flatten()

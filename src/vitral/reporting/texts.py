@@ -1,0 +1,416 @@
+"""What people read in figures and reports, in English and Brazilian Portuguese, and how numbers are written there."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath, PureWindowsPath
+
+from vitral.errors import UsageError
+
+ENGLISH = {
+    "code": "en",
+    # splits, as adjectives of "images"
+    "train": "training",
+    "validation": "validation",
+    "test": "test",
+    # figures
+    "epoch": "epoch",
+    "epoch_count": "{count} epoch|{count} epochs",
+    "image_count": "{count} image|{count} images",
+    "loss": "loss",
+    "loss_unit": "loss (nats)",
+    "accuracy": "accuracy",
+    "accuracy_unit": "accuracy (%)",
+    "learning_rate": "learning rate",
+    "chance": "always “{label}”: {majority}",
+    "best_epoch": "best epoch: {epoch}",
+    # head of the report
+    "report_title": "Training report",
+    "comparison_title": "Comparison of runs",
+    "written_by": "Written by vitral {version}. This file is complete in itself: it loads nothing from anywhere.",
+    "headline": "of {count} {split} image classified correctly|of {count} {split} images classified correctly",
+    "headline_interval": "95% interval: {low} to {high}",
+    "headline_majority": "Always answering “{label}” would give {majority}",
+    "interval_alt": "accuracy {accuracy}, 95% interval {low} to {high}, commonest class {majority}",
+    "no_evaluation": "No evaluation yet",
+    "no_evaluation_why": "This run has no evaluation.json, so there is no accuracy to report. "
+    "`vitral evaluate` makes one.",
+    # verdicts
+    "weak": "This result is not distinguishable from always answering “{label}”.",
+    "weak_includes": "That would give {majority}, which lies within the 95% interval of the accuracy "
+    "({low} to {high}).",
+    "weak_below": "That would give {majority}; the 95% interval of the accuracy ({low} to {high}) lies below it.",
+    "few": "Few {split} images.",
+    "few_why": "With {images} the 95% interval is {width} percentage points wide: "
+    "small differences between models cannot be seen here.",
+    "optimistic": "These figures are optimistic.",
+    "optimistic_why": "There is no test split: these validation images also chose the weights, "
+    "so expect somewhat less on new images.",
+    "running": "Training has not ended.",
+    "interrupted": "Training was interrupted.",
+    "failed": "Training failed.",
+    "state_why": "The figures below are those written so far ({epochs}).",
+    "unknown_classes": "There are images of classes that this model does not know: {images}.",
+    "unknown_classes_why": "They count as wrong:",
+    "missing_classes": "Classes without an image here:",
+    "by_groups": "by {groups} groups",
+    "notes": "Notes",
+    # measures
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "auroc": "AUROC",
+    "accuracy_top5": "top-5 accuracy",
+    "calibration_error": "calibration error",
+    "points": "{value} points",
+    # facts
+    "facts": "What was trained",
+    "data": "Data",
+    "data_count": "{images}, {classes} classes",
+    "data_sizes": "{smallest} to {largest} px, median {median} px (width × height)",
+    "data_size": "all {median} px (width × height)",
+    "model": "Model",
+    "model_size": "{parameters} parameters",
+    "model_cost": "{multiply_adds} multiply-adds an image",
+    "input": "input {width} × {height} px",
+    "start": "Started from",
+    "random_weights": "random weights",
+    "training": "Training",
+    "training_length": "{epochs} in {duration}",
+    "training_best": "weights of epoch {epoch}, the best by {metric} on the validation images",
+    "training_last": "weights of the last epoch: nothing was chosen",
+    "started": "Started",
+    "machine": "Machine",
+    "cores": "{cores} cores",
+    "memory": "{memory} of memory",
+    "device": "Device",
+    "precision": "Precision",
+    "command": "Command",
+    # images
+    "images": "Images",
+    "images_lead": "Images per class and split. Training teaches, validation chooses, test is only measured.",
+    "class": "class",
+    "total": "total",
+    "bad_files": "Files that could not be read: {count}",
+    "left_out": "Images left out: {count}",
+    "path": "file",
+    "reason": "reason",
+    "and_more": "and {count} more",
+    # curves
+    "curves": "Curves",
+    "curves_lead": "One point an epoch. The dotted line is what always answering the commonest class gives.",
+    "loss_alt": "Loss by epoch",
+    "accuracy_alt": "Accuracy by epoch",
+    # confusion
+    "confusion": "Confusions",
+    "confusion_lead": "Rows are the true class, columns the answer. "
+    "Blue cells are right, orange ones wrong; the stronger, the larger the share of the row.",
+    "confusion_pairs_lead": "The pairs of classes that are taken for one another most often.",
+    "no_confusions": "No image was taken for another class.",
+    "true_class": "true class",
+    "predicted_class": "predicted",
+    "count": "images",
+    "share": "share of the true class",
+    # classes
+    "classes": "Classes",
+    "classes_lead": "Precision: how many of the answers with this name are right. "
+    "Recall: how many images of this class are found, with its 95% interval.",
+    "precision_measure": "precision",
+    "recall": "recall",
+    "interval": "95% interval",
+    "f1": "F1",
+    "show_all": "Show all {count} classes",
+    # calibration
+    "calibration": "Calibration",
+    "calibration_lead": "When the model says 80%, is it right 8 times in 10? Points on the diagonal say yes; "
+    "below it the model is too sure. Lines are 95% intervals, bars show how many images lie there.",
+    "calibration_value": "Calibration error: {value} percentage points "
+    "(the mean distance from the diagonal, weighted by images).",
+    "confidence_unit": "probability of the answer (%)",
+    "right_unit": "right (%)",
+    "calibration_alt": "Share of right answers by probability of the answer",
+    # examples
+    "examples": "Examples",
+    "mistakes": "The most confident mistakes",
+    "mistakes_lead": "Worth a look: often a wrong label, or two classes in one picture.",
+    "uncertain": "Right, but least certain",
+    "uncertain_lead": "Right answers that could as well have gone the other way.",
+    "heatmap_lead": "Beside each picture: where the model looked (bright: more).",
+    "true_label": "is",
+    "no_mistakes": "There is no mistake to show.",
+    "no_right_answers": "There is no right answer to show.",
+    "no_picture": "picture not readable",
+    # recipe and versions
+    "recipe": "Recipe",
+    "recipe_lead": "Everything that was decided before the first step.",
+    "versions": "Versions and hashes",
+    "hash": "hash ({name})",
+    # comparison
+    "run": "run",
+    "results": "Results",
+    "results_lead": "Accuracy with its 95% interval on the images named in each line.",
+    "split": "split",
+    "took": "duration",
+    "parameters": "parameters",
+    "weak_short": "not distinguishable from always answering “{label}”",
+    "comparison_curves_lead": "Accuracy and loss by epoch, on the {split} images.",
+    "difference": "Paired difference",
+    "difference_lead": "The same images answered by both runs: how much higher the accuracy is than that of {run}, "
+    "with a 95% interval. An interval that includes 0 shows no difference.",
+    "difference_unit": "difference (points)",
+    "from_to": "{low} to {high}",
+    "range_note": "Band: 95% interval of the accuracy, from 0 to 100%. "
+    "Dotted mark: always answering the commonest class.",
+    "shared_images": "same images",
+    "verdict": "verdict",
+    "better": "better",
+    "worse": "worse",
+    "no_difference": "no difference shown",
+    "no_shared_images": "no image in common",
+    "only_here": "right only here",
+    "only_there": "right only in {run}",
+    "recipe_differences": "Differing recipe lines",
+    "recipe_differences_lead": "Lines of the recipe that are not the same in all runs.",
+    "recipe_same": "The recipes are the same.",
+}
+
+PORTUGUESE = {
+    "code": "pt-BR",
+    "train": "treino",
+    "validation": "validação",
+    "test": "teste",
+    "epoch": "época",
+    "epoch_count": "{count} época|{count} épocas",
+    "image_count": "{count} imagem|{count} imagens",
+    "loss": "perda",
+    "loss_unit": "perda (nats)",
+    "accuracy": "acurácia",
+    "accuracy_unit": "acurácia (%)",
+    "learning_rate": "taxa de aprendizado",
+    "chance": "sempre “{label}”: {majority}",
+    "best_epoch": "melhor época: {epoch}",
+    "report_title": "Relatório de treino",
+    "comparison_title": "Comparação de treinos",
+    "written_by": "Escrito pelo vitral {version}. Este arquivo é completo: não carrega nada de lugar nenhum.",
+    "headline": "da única imagem de {split} classificada corretamente|"
+    "das {count} imagens de {split} classificadas corretamente",
+    "headline_interval": "Intervalo de 95%: de {low} a {high}",
+    "headline_majority": "Responder sempre “{label}” daria {majority}",
+    "interval_alt": "acurácia {accuracy}, intervalo de 95% de {low} a {high}, classe mais comum {majority}",
+    "no_evaluation": "Ainda sem avaliação",
+    "no_evaluation_why": "Este treino não tem evaluation.json, portanto não há acurácia a relatar. "
+    "O comando `vitral evaluate` faz a avaliação.",
+    "weak": "Este resultado não se distingue de responder sempre “{label}”.",
+    "weak_includes": "Isso daria {majority}, valor que está dentro do intervalo de 95% da acurácia "
+    "(de {low} a {high}).",
+    "weak_below": "Isso daria {majority}; o intervalo de 95% da acurácia (de {low} a {high}) fica abaixo.",
+    "few": "Poucas imagens de {split}.",
+    "few_why": "Com {images}, o intervalo de 95% tem {width} pontos percentuais de largura: "
+    "diferenças pequenas entre modelos não aparecem aqui.",
+    "optimistic": "Estes números são otimistas.",
+    "optimistic_why": "Não há imagens de teste: as de validação também escolheram os pesos, "
+    "então espere um pouco menos em imagens novas.",
+    "running": "O treino não terminou.",
+    "interrupted": "O treino foi interrompido.",
+    "failed": "O treino falhou.",
+    "state_why": "Os números abaixo são os gravados até agora ({epochs}).",
+    "unknown_classes": "Há imagens de classes que este modelo não conhece: {images}.",
+    "unknown_classes_why": "Elas contam como erros:",
+    "missing_classes": "Classes sem nenhuma imagem aqui:",
+    "by_groups": "por {groups} grupos",
+    "notes": "Observações",
+    "balanced_accuracy": "acurácia balanceada",
+    "macro_f1": "F1 macro",
+    "auroc": "AUROC",
+    "accuracy_top5": "acurácia top-5",
+    "calibration_error": "erro de calibração",
+    "points": "{value} pontos",
+    "facts": "O que foi treinado",
+    "data": "Dados",
+    "data_count": "{images}, {classes} classes",
+    "data_sizes": "de {smallest} a {largest} px, mediana {median} px (largura × altura)",
+    "data_size": "todas com {median} px (largura × altura)",
+    "model": "Modelo",
+    "model_size": "{parameters} parâmetros",
+    "model_cost": "{multiply_adds} multiplicações-adições por imagem",
+    "input": "entrada de {width} × {height} px",
+    "start": "Ponto de partida",
+    "random_weights": "pesos aleatórios",
+    "training": "Treino",
+    "training_length": "{epochs} em {duration}",
+    "training_best": "pesos da época {epoch}, a melhor em {metric} nas imagens de validação",
+    "training_last": "pesos da última época: nada foi escolhido",
+    "started": "Início",
+    "machine": "Máquina",
+    "cores": "{cores} núcleos",
+    "memory": "{memory} de memória",
+    "device": "Dispositivo",
+    "precision": "Precisão",
+    "command": "Comando",
+    "images": "Imagens",
+    "images_lead": "Imagens por classe e conjunto. O treino ensina, a validação escolhe, o teste só é medido.",
+    "class": "classe",
+    "total": "total",
+    "bad_files": "Arquivos que não puderam ser lidos: {count}",
+    "left_out": "Imagens deixadas de fora: {count}",
+    "path": "arquivo",
+    "reason": "motivo",
+    "and_more": "e mais {count}",
+    "curves": "Curvas",
+    "curves_lead": "Um ponto por época. A linha pontilhada é o que se obtém respondendo sempre a classe mais comum.",
+    "loss_alt": "Perda por época",
+    "accuracy_alt": "Acurácia por época",
+    "confusion": "Confusões",
+    "confusion_lead": "As linhas são a classe verdadeira; as colunas, a resposta. "
+    "Células azuis são acertos e laranja, erros; quanto mais forte, maior a parte da linha.",
+    "confusion_pairs_lead": "Os pares de classes que são mais confundidos.",
+    "no_confusions": "Nenhuma imagem foi tomada por outra classe.",
+    "true_class": "classe verdadeira",
+    "predicted_class": "resposta",
+    "count": "imagens",
+    "share": "parte da classe verdadeira",
+    "classes": "Classes",
+    "classes_lead": "Precisão: quantas das respostas com este nome estão certas. "
+    "Revocação: quantas imagens da classe são encontradas, com intervalo de 95%.",
+    "precision_measure": "precisão",
+    "recall": "revocação",
+    "interval": "intervalo de 95%",
+    "f1": "F1",
+    "show_all": "Mostrar as {count} classes",
+    "calibration": "Calibração",
+    "calibration_lead": "Quando o modelo diz 80%, acerta 8 em cada 10? Pontos na diagonal dizem que sim; "
+    "abaixo dela, o modelo confia demais em si. Os traços são intervalos de 95%; as barras, quantas imagens há ali.",
+    "calibration_value": "Erro de calibração: {value} pontos percentuais "
+    "(a distância média até a diagonal, ponderada pelas imagens).",
+    "confidence_unit": "probabilidade da resposta (%)",
+    "right_unit": "acertos (%)",
+    "calibration_alt": "Parte de acertos por probabilidade da resposta",
+    "examples": "Exemplos",
+    "mistakes": "Os erros mais confiantes",
+    "mistakes_lead": "Vale olhar: muitas vezes é um rótulo errado, ou há duas classes na mesma foto.",
+    "uncertain": "Certas, mas por pouco",
+    "uncertain_lead": "Respostas certas que quase foram outras.",
+    "heatmap_lead": "Ao lado de cada imagem: para onde o modelo olhou (mais claro: mais).",
+    "true_label": "é",
+    "no_mistakes": "Não há erro a mostrar.",
+    "no_right_answers": "Não há acerto a mostrar.",
+    "no_picture": "imagem ilegível",
+    "recipe": "Receita",
+    "recipe_lead": "Tudo o que foi decidido antes do primeiro passo.",
+    "versions": "Versões e hashes",
+    "hash": "hash ({name})",
+    "run": "treino",
+    "results": "Resultados",
+    "results_lead": "Acurácia com intervalo de 95%, nas imagens indicadas em cada linha.",
+    "split": "conjunto",
+    "took": "duração",
+    "parameters": "parâmetros",
+    "weak_short": "não se distingue de responder sempre “{label}”",
+    "comparison_curves_lead": "Acurácia e perda por época, nas imagens de {split}.",
+    "difference": "Diferença pareada",
+    "difference_lead": "As mesmas imagens respondidas pelos dois treinos: quanto a acurácia é maior que a de {run}, "
+    "com intervalo de 95%. Um intervalo que inclui 0 não mostra diferença.",
+    "difference_unit": "diferença (pontos)",
+    "from_to": "de {low} a {high}",
+    "range_note": "Faixa: intervalo de 95% da acurácia, de 0 a 100%. "
+    "Marca pontilhada: responder sempre a classe mais comum.",
+    "shared_images": "mesmas imagens",
+    "verdict": "conclusão",
+    "better": "melhor",
+    "worse": "pior",
+    "no_difference": "sem diferença comprovada",
+    "no_shared_images": "nenhuma imagem em comum",
+    "only_here": "certas só aqui",
+    "only_there": "certas só em {run}",
+    "recipe_differences": "Linhas da receita que diferem",
+    "recipe_differences_lead": "Linhas da receita que não são iguais em todos os treinos.",
+    "recipe_same": "As receitas são iguais.",
+}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """One language: its texts under their keys, and its way of writing numbers."""
+
+    words: dict[str, str]
+    decimal: str
+    thousands: str
+    date: str
+
+    def __getitem__(self, key: str) -> str:
+        return self.words[key]
+
+    def say(self, key: str, **values: object) -> str:
+        """The text under `key` with its gaps filled in."""
+        return self.words[key].format(**values)
+
+    def counted(self, key: str, count: int, **values: object) -> str:
+        """The text under `key` for so many things; it holds the wording for one and for more, with `|` between."""
+        one, more = self.words[key].split("|")
+        return (one if count == 1 else more).format(count=self.number(count), **values)
+
+    def number(self, value: float, digits: int = 0) -> str:
+        """`1234.5` with one digit is `1,234.5` in English and `1.234,5` in Portuguese."""
+        marks = str.maketrans({",": self.thousands, ".": self.decimal})
+        return f"{value:,.{digits}f}".translate(marks)
+
+    def percent(self, fraction: float, digits: int = 1) -> str:
+        """`0.842` is `84.2%`."""
+        return self.number(100 * fraction, digits) + "%"
+
+    def signed(self, value: float, digits: int = 1) -> str:
+        """A number with its sign: `+1.2`, `−0.3`, `0.0`."""
+        text = self.number(abs(value), digits)
+        if not any(digit in text for digit in "123456789"):
+            return text
+        return ("+" if value > 0 else "−") + text
+
+    def significant(self, value: float) -> str:
+        """A number of any size in at most four significant digits: `0.003`, `1e-05`, `5.76`."""
+        return f"{value:.4g}".replace(".", self.decimal)
+
+    def large(self, value: float) -> str:
+        """A large number with a metric prefix: `5.7 M`, `1.26 G`."""
+        for size, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+            if value >= size:
+                scaled = value / size
+                return self.number(scaled, 2 if scaled < 10 else 1) + prefix
+        return self.number(value)
+
+    def duration(self, seconds: float) -> str:
+        """`75` is `1 min 15 s`."""
+        if seconds < 10:
+            return self.number(seconds, 1) + " s"
+        whole = round(seconds)
+        hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+        if hours:
+            return f"{self.number(hours)} h {minutes:02d} min"
+        return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+    def moment(self, text: str) -> str:
+        """An ISO 8601 time as a reader writes it, in UTC."""
+        return datetime.fromisoformat(text).astimezone(UTC).strftime(self.date)
+
+
+_WORDINGS = {
+    "en": Wording(ENGLISH, decimal=".", thousands=",", date="%Y-%m-%d %H:%M UTC"),
+    "pt": Wording(PORTUGUESE, decimal=",", thousands=".", date="%d/%m/%Y %H:%M UTC"),
+}
+
+
+def wording_of(code: str) -> Wording:
+    """The language for `"en"` or `"pt"`; anything else is a UsageError."""
+    if code not in _WORDINGS:
+        raise UsageError(f"unknown language {code!r}: choose one of {', '.join(_WORDINGS)}")
+    return _WORDINGS[code]
+
+
+def printable(text: str) -> str:
+    """Text that can be written as UTF-8: bytes of file names that are none become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def shown_path(path: str) -> str:
+    """A path as the data spells it; of an absolute one only folder and name, since reports travel."""
+    for kind in (PurePosixPath, PureWindowsPath):
+        if kind(path).is_absolute():
+            return "/".join(kind(path).parts[1:][-2:])
+    return path

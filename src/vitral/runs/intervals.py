@@ -1,0 +1,82 @@
+"""95 % intervals for shares of images, also where images come in groups that stand or fall together.
+
+Ten photographs of one patient are not ten independent images. What they are worth is estimated from how much
+groups differ (the design effect), and the interval is drawn as if there were only that many images. With few
+groups, or nearly all answers right, this keeps its 95 %, where resampling the groups does not.
+
+Sources: Wilson 1927; Korn and Graubard 1998 (effective sample size, with Student's t for few groups);
+Agresti and Min 2005 (paired difference).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Interval = tuple[float, float]
+
+NORMAL_QUANTILE = 1.959963984540054  # 95 % of the normal distribution lie within this many deviations
+
+
+def wilson_interval(share: float, images: float) -> Interval:
+    """Wilson's score interval of a share 0..1 seen in `images` independent images (a fraction is fine)."""
+    squared = NORMAL_QUANTILE**2
+    centre = (share + squared / (2 * images)) / (1 + squared / images)
+    half = NORMAL_QUANTILE * math.sqrt(share * (1 - share) / images + squared / (4 * images**2))
+    half /= 1 + squared / images
+    # The share lies inside by definition; rounding must not leave a perfect score outside its interval.
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
+def paired_interval(difference: float, differing: float, images: float) -> Interval:
+    """Agresti and Min's interval of a difference of two shares of the same images.
+
+    Args:
+        difference: first share minus second, -1..1.
+        differing: share of the images on which the two disagree.
+        images: number of independent images (a fraction is fine).
+    """
+    total = images + 2
+    centre = difference * images / total
+    variance = ((differing * images + 1) / total - centre**2) / total
+    half = NORMAL_QUANTILE * math.sqrt(variance)
+    return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def effective_images(values: np.ndarray, groups: np.ndarray | None) -> float:
+    """How many independent images would tell the mean of `values` as well as these images in groups do.
+
+    Args:
+        values: (images,) 0..1, what was found in each image, such as right or wrong.
+        groups: (images,) integers; None where every image stands for itself.
+    """
+    images = len(values)
+    if groups is None:
+        return float(images)
+    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) == images:
+        return float(images)
+    from scipy.special import stdtrit
+
+    mean = values.mean()
+    residuals = values - mean
+    # A few groups may agree by luck, and all of them do where every answer is right. So to those that were
+    # seen come half a group that is all 1 and half a group that is all 0, of the size that the mean image's
+    # group has: without any evidence each group then counts as one image, and with much they do not matter.
+    size = (sizes**2).sum() / images
+    added = ((1 - mean) ** 2 + mean**2) / 2
+    between_groups = (np.bincount(codes, weights=residuals) ** 2).sum() + added * size**2
+    between_images = (residuals**2).sum() + added * size
+    effective = images / max(1.0, float(between_groups / between_images))
+    if len(sizes) > 1:
+        effective *= (NORMAL_QUANTILE / float(stdtrit(len(sizes) - 1, 0.975))) ** 2
+    return effective
+
+
+def group_codes(groups: Sequence[str] | None) -> np.ndarray | None:
+    """Groups as integers (images,), an empty name a group of its own; None where no two images share one."""
+    if groups is None:
+        return None
+    numbers: dict[str | int, int] = {}
+    codes = [numbers.setdefault(name or index, len(numbers)) for index, name in enumerate(groups)]
+    return np.array(codes) if len(numbers) < len(codes) else None

@@ -1,0 +1,104 @@
+"""predictions.csv: what a run answered for each image that it did not learn from."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vitral.errors import VitralError
+from vitral.files import written_whole
+
+# The columns after these are the classes, by position: a class may itself be called "path".
+COLUMNS = ("path", "label", "split", "predicted")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """One row an image.
+
+    Attributes:
+        class_names: the model's classes, in the order of `probabilities`.
+        paths: the images, as `splits.csv` spells them.
+        labels: the true classes, by name; may be one that the model does not know.
+        splits: "train", "validation" or "test".
+        predicted: the predicted classes, by name.
+        probabilities: (images, classes), 0..1; the file keeps six decimals.
+    """
+
+    class_names: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+    splits: tuple[str, ...]
+    predicted: tuple[str, ...]
+    probabilities: np.ndarray
+
+    def __post_init__(self) -> None:
+        images = {len(self.paths), len(self.labels), len(self.splits), len(self.predicted)}
+        if images != {len(self.paths)} or self.probabilities.shape != (
+            len(self.paths),
+            len(self.class_names),
+        ):
+            raise ValueError("paths, labels, splits, predicted and probabilities do not belong together")
+
+
+def write_predictions(path: str | Path, predictions: Predictions) -> None:
+    """Write `predictions` to `path` as UTF-8 csv (RFC 4180), whole or not at all."""
+    with written_whole(path) as file:
+        # File names need not be UTF-8 on Linux: their bytes go through as they are, and come back so.
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        # The default line end "\r\n" makes the writer quote names that hold either of the two.
+        writer = csv.writer(text)
+        writer.writerow([*COLUMNS, *predictions.class_names])
+        for *names, probabilities in zip(
+            predictions.paths,
+            predictions.labels,
+            predictions.splits,
+            predictions.predicted,
+            predictions.probabilities,
+            strict=True,
+        ):
+            writer.writerow([*names, *(f"{value:.6f}" for value in probabilities)])
+        text.flush()
+        text.detach()
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Read what `write_predictions` wrote.
+
+    Raises:
+        VitralError: there is no such file, or it is not of this form; the text names the line.
+    """
+    path = Path(path)
+    try:
+        # A byte order mark, which Excel leaves, is no part of the first heading.
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            return _parse(csv.reader(file, strict=True), path)
+    except FileNotFoundError as error:
+        raise VitralError(
+            f"{path} does not exist: it is written when training ends, so finish the run with --resume"
+        ) from error
+
+
+def _parse(reader, path: Path) -> Predictions:  # reader: what csv.reader returns has no public name
+    columns: tuple[list[str], ...] = ([], [], [], [])
+    probabilities = []
+    try:
+        header = next(reader, [])
+        if tuple(header[: len(COLUMNS)]) != COLUMNS:
+            raise ValueError(f"the first columns must be {','.join(COLUMNS)}")
+        for row in reader:
+            if len(row) != len(header):
+                raise ValueError(f"{len(row)} fields instead of {len(header)}")
+            for column, value in zip(columns, row, strict=False):
+                column.append(value)
+            probabilities.append(np.array(row[len(COLUMNS) :], dtype=np.float64))
+    except (ValueError, csv.Error) as error:
+        raise VitralError(
+            f"{path} is damaged in line {max(1, reader.line_num)} ({error}): restore the file, or train again"
+        ) from error
+    paths, labels, splits, predicted = map(tuple, columns)
+    class_names = tuple(header[len(COLUMNS) :])
+    values = np.array(probabilities).reshape(len(paths), len(class_names))
+    return Predictions(class_names, paths, labels, splits, predicted, values)

@@ -1,0 +1,90 @@
+"""Adam, AdamW and SGD as the recipes name them, the learning rate's course, and weights in two precisions."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from vitral.training.recipe import Recipe
+
+
+class Weights:
+    """The weights that learn, in fp32, beside the working copy that the model computes with.
+
+    In fp32 the two are the same tensors. In bf16 and fp16 the model itself is of that type, which spares every step
+    the conversion of weights and activations; gradients are added up and applied in fp32 ("master weights",
+    Micikevicius et al. 2018).
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        self.model = model
+        named = dict(model.named_parameters())
+        self.names = list(named)
+        self.working = list(named.values())
+        self.copies = dtype != torch.float32
+        self.master = [nn.Parameter(p.detach().clone()) for p in self.working] if self.copies else self.working
+        if self.copies:
+            model.to(dtype)
+
+    def add_gradients(self) -> None:
+        """Move the working copy's gradients to the masters, adding to what is there."""
+        if not self.copies:
+            return
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.working]
+        if self.master[0].grad is None:
+            for master, gradient in zip(self.master, gradients, strict=True):
+                master.grad = gradient.float()
+        else:
+            torch._foreach_add_([p.grad for p in self.master if p.grad is not None], gradients)
+        for parameter in self.working:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def show(self, values: list[Tensor] | None = None) -> None:
+        """Let the model compute with `values`, one a weight; the masters where none are given."""
+        values = self.master if values is None else values
+        if values is not self.working:
+            torch._foreach_copy_(self.working, values)
+
+
+def make_optimizer(recipe: Recipe, model: nn.Module, weights: Weights) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the master weights, weight decay only where the recipe wants it."""
+    kernels = {f"{name}.weight" for name, module in model.named_modules() if is_kernel(module)}
+    decayed = [recipe.decay == "all" or name in kernels for name in weights.names]
+    groups = [
+        {"params": [w for w, d in zip(weights.master, decayed, strict=True) if d], "weight_decay": recipe.weight_decay},
+        {"params": [w for w, d in zip(weights.master, decayed, strict=True) if not d], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=recipe.learning_rate, betas=(recipe.momentum, recipe.beta2), fused=True)
+
+
+def is_kernel(module: nn.Module) -> bool:
+    """Whether a module's weight is what the authors' trainer calls a kernel: of dense layers and of the patches."""
+    return isinstance(module, (nn.Linear, nn.Conv2d)) or type(module).__name__ == "PatchEmbedding"
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int, steps_per_epoch: int) -> float:
+    """The rate of update `step` (from 0) of `steps`: linear warm-up, then as the recipe's schedule falls to zero."""
+    warmup = recipe.warmup_steps or round(recipe.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    share = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[recipe.schedule]
+    return recipe.learning_rate * share
+
+
+def gradient_norm(weights: Iterable[Tensor], clip: float) -> Tensor:
+    """The global norm of the gradients, as a number on the device; they are scaled down to `clip` unless that is 0."""
+    return nn.utils.clip_grad_norm_(weights, clip or math.inf)
+
+
+@torch.no_grad()
+def update_average(average: list[Tensor], weights: list[Tensor], decay: float, step: int) -> None:
+    """Move the exponential moving average on by one step; early steps count more, so that it starts without lag."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(average, weights, 1 - decay)

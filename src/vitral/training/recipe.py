@@ -1,0 +1,252 @@
+"""Recipes: how a training run teaches, as data. No torch here, so that the command line can show them at once."""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from vitral.errors import ConfigError, UsageError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run teaches. Every field is an option of `vitral train` and a line of `recipe.toml`."""
+
+    # How long
+    epochs: int = 100
+    """Passes over the training images."""
+    steps: int = 0
+    """Updates in all, instead of epochs; 0: as epochs say."""
+
+    # How many images an update stands on: batch_size * accumulate
+    batch_size: int = 64
+    """Images computed at once."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before an update."""
+
+    # The update
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """adamw decouples the weight decay, adam and sgd couple it to the gradient."""
+    learning_rate: float = 1e-3
+    """The highest one, after the warm-up."""
+    momentum: float = 0.9
+    """Of sgd; the beta1 of the others."""
+    beta2: float = 0.999
+    """Of adam and adamw."""
+    weight_decay: float = 0.05
+    decay: Literal["kernels", "all"] = "kernels"
+    """What decays: the matrices of dense layers and patches (the authors' trainer), or every parameter."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls to zero after the warm-up."""
+    warmup_steps: int = 0
+    """Updates of linear warm-up."""
+    warmup_epochs: float = 0.0
+    """The same in epochs; one of the two stays 0."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient; 0: unlimited."""
+
+    # What is asked
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: every class weighs the same in the loss, however many images it has."""
+    head_bias: float = 0.0
+    """Where the head's biases start (-10 with the sigmoid loss in big_vision's ImageNet-21k recipe)."""
+
+    # What holds it back
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    drop_path: float = 0.0
+    ema_decay: float = 0.0
+    """Of the moving average of the weights, which is then what is evaluated and kept; 0: none."""
+
+    # The model, where the recipe wants it otherwise than the model's name says ("": as it is)
+    pool: Literal["", "token", "average"] = ""
+    position_embedding: Literal["", "none", "learned", "learned_2d", "sincos_2d", "rope"] = ""
+    image_size: int = 0
+    """Side in pixels; 0: the model's own."""
+
+    # What the images go through
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How an image that is measured or predicted fits the model's size."""
+    random_crop: float = 0.08
+    """Smallest share of a training image's area that a random resized crop takes; 0: no random crop, as fit says."""
+    flip: Literal["none", "horizontal", "both"] = "horizontal"
+    randaugment: int = 0
+    """Operations of RandAugment an image; 0: none."""
+    randaugment_magnitude: int = 9
+    """From 0 to 30."""
+    color_jitter: float = 0.0
+    """Strength of changes of brightness, contrast and saturation."""
+    random_erasing: float = 0.0
+    """Probability that a rectangle of the image is erased."""
+    mixup: float = 0.0
+    """Alpha of mixup; 0: none."""
+    cutmix: float = 0.0
+    """Alpha of cutmix; 0: none. With both, every step draws one of them."""
+    mix_probability: float = 1.0
+    """Share of steps that mix at all."""
+
+    # What chooses
+    metric: Literal["balanced_accuracy", "accuracy", "macro_f1", "auroc", "loss"] = "balanced_accuracy"
+    """By which validation chooses the best weights."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate"):
+            self._require(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("steps", "warmup_steps", "warmup_epochs", "weight_decay", "clip_norm", "image_size", "color_jitter"):
+            self._require(getattr(self, name) >= 0, name, "at least 0")
+        for name in ("mixup", "cutmix", "randaugment"):
+            self._require(getattr(self, name) >= 0, name, "at least 0")
+        for name in ("dropout", "attention_dropout", "drop_path", "ema_decay", "label_smoothing", "momentum", "beta2"):
+            self._require(0 <= getattr(self, name) < 1, name, "at least 0 and below 1")
+        for name in ("random_crop", "random_erasing", "mix_probability"):
+            self._require(0 <= getattr(self, name) <= 1, name, "between 0 and 1")
+        self._require(self.learning_rate > 0, "learning_rate", "above 0")
+        self._require(0 <= self.randaugment_magnitude <= 30, "randaugment_magnitude", "between 0 and 30")
+        for field in fields(self):
+            choices = getattr(field.type, "__args__", None)
+            if choices and getattr(self, field.name) not in choices:
+                raise ConfigError(
+                    f"{field.name} must be one of {', '.join(filter(None, choices))}, not {getattr(self, field.name)!r}"
+                )
+        if self.warmup_steps and self.warmup_epochs:
+            raise ConfigError("warmup_steps and warmup_epochs exclude each other: leave one at 0")
+
+    @property
+    def total_batch(self) -> int:
+        """Images an update stands on."""
+        return self.batch_size * self.accumulate
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked again."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        return asdict(self)
+
+    def _require(self, holds: bool, name: str, bound: str) -> None:
+        if not holds:
+            raise ConfigError(f"{name} must be {bound}, not {getattr(self, name)}")
+
+
+_PAPER = Recipe(  # Table 3: Adam with decoupled weight decay, as the authors' trainer does it
+    batch_size=512,
+    accumulate=8,
+    warmup_steps=10_000,
+    dropout=0.1,
+    random_crop=0.05,
+    flip="horizontal",
+    clip_norm=1.0,
+)
+
+RECIPES: dict[str, Recipe] = {
+    # Table 3, last row: ViT-* from scratch on ImageNet.
+    "paper-imagenet1k": _PAPER.replace(epochs=300, learning_rate=3e-3, weight_decay=0.3, schedule="cosine"),
+    # Table 3: ViT-B on ImageNet-21k (30 or 90 epochs for ViT-L).
+    "paper-imagenet21k": _PAPER.replace(epochs=90, learning_rate=1e-3, weight_decay=0.03, schedule="linear"),
+    # Table 4: SGD with momentum, batch 512, no weight decay, 384 px; steps and rate as for Pets and Flowers.
+    "paper-finetune": Recipe(
+        steps=500,
+        batch_size=64,
+        accumulate=8,
+        optimizer="sgd",
+        learning_rate=0.01,
+        momentum=0.9,
+        weight_decay=0.0,
+        warmup_steps=50,
+        image_size=384,
+        clip_norm=1.0,
+    ),
+    # A small model from scratch on hundreds to thousands of small images.
+    "small-data": Recipe(),
+    # learnpytorch.io, chapter 08, as it stands there: coupled weight decay on everything, no schedule, no augmentation.
+    "tutorial": Recipe(
+        epochs=10,
+        batch_size=32,
+        optimizer="adam",
+        learning_rate=3e-3,
+        weight_decay=0.3,
+        decay="all",
+        schedule="constant",
+        clip_norm=0.0,
+        dropout=0.1,
+        fit="stretch",
+        random_crop=0.0,
+        flip="none",
+    ),
+}
+
+
+def recipe_for(name_or_file: str, **changes: Any) -> Recipe:
+    """The recipe of a name or of a TOML file, with some fields changed.
+
+    A TOML file holds fields of `Recipe`, and may name with `recipe = "NAME"` the one it starts from; the lines
+    of a run's `recipe.toml` that are no part of a recipe (data, model, seed …) are passed over.
+
+    Raises:
+        UsageError: no such name or file, or a field that does not exist.
+        ConfigError: a value out of its bounds.
+    """
+    if name_or_file in RECIPES:
+        recipe = RECIPES[name_or_file]
+    elif name_or_file.endswith(".toml"):
+        recipe = _from_file(Path(name_or_file))
+    else:
+        near = get_close_matches(name_or_file, RECIPES, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"no recipe is called {name_or_file!r}: {hint}there are {', '.join(RECIPES)}, or a .toml file")
+    return _changed(recipe, changes)
+
+
+# Lines of a run's recipe.toml that belong to the run and not to the recipe.
+RUN_FIELDS = (
+    "data",
+    "model",
+    "weights",
+    "seed",
+    "device",
+    "precision",
+    "compile",
+    "workers",
+    "validation",
+    "split_seed",
+    "group_by",
+    "columns",
+    "data_root",
+    "strict",
+)
+
+
+def _from_file(path: Path) -> Recipe:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"there is no recipe file {path}: name one of {', '.join(RECIPES)}, or an existing file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"the recipe file {path} cannot be read as TOML: {error}") from error
+    base = RECIPES.get(values.pop("recipe", "small-data"))
+    if base is None:
+        raise UsageError(f"{path} starts from an unknown recipe: there are {', '.join(RECIPES)}")
+    return _changed(base, {name: value for name, value in values.items() if name not in RUN_FIELDS})
+
+
+def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    known = {field.name: field for field in fields(Recipe)}
+    for name, value in changes.items():
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
+            raise UsageError(f"a recipe has no field {name!r}: {hint}")
+        wanted = type(getattr(recipe, name))
+        if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
+            raise ConfigError(f"{name} must be a {wanted.__name__}, not {value!r}")
+    return recipe.replace(**{name: type(getattr(recipe, name))(value) for name, value in changes.items()})
+
+
+def to_toml(values: dict[str, Any]) -> str:
+    """Flat TOML of text, numbers and truth values; None is left out, as TOML has no word for it."""
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None)
