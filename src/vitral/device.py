@@ -53,7 +53,8 @@ def cpu_multiplies_bf16() -> bool:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     if capabilities:
         return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16", "bf16"))
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")  # before torch 2.11
+    # Before torch 2.11:
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
     return any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
 
@@ -76,7 +77,10 @@ def _device(name: str) -> tuple[torch.device, str]:
     if device.type not in DEVICES:
         raise UsageError(f"no device is called {name!r}: there are {', '.join(DEVICES)}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"this machine offers no device {name}: torch sees {torch.cuda.device_count()} CUDA GPUs")
+        seen = torch.cuda.device_count()
+        raise UsageError(
+            f"this machine offers no device {name}: torch sees {seen} CUDA GPUs; take --device auto"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("this machine offers no device mps: it is Apple silicon's; take --device cpu")
     return device, "asked for"

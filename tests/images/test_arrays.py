@@ -10,12 +10,27 @@ from vitral.images import read_image
 
 
 @pytest.mark.parametrize(
-    "kind", [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64, np.float16, np.float32, np.float64]
+    "kind",
+    [
+        np.uint8,
+        np.uint16,
+        np.uint32,
+        np.uint64,
+        np.int8,
+        np.int16,
+        np.int32,
+        np.int64,
+        np.float16,
+        np.float32,
+        np.float64,
+    ],
 )
 def test_black_grey_and_white_of_every_type(kind):
     white = 1 if np.issubdtype(kind, np.floating) else np.iinfo(kind).max
     image = read_image(np.array([[0, white // 5 if white > 1 else 0.2, white]], kind))
-    np.testing.assert_allclose(image, np.array([[[0] * 3, [51] * 3, [255] * 3]]), atol=1 if white == 127 else 0)
+    np.testing.assert_allclose(
+        image, np.array([[[0] * 3, [51] * 3, [255] * 3]]), atol=1 if white == 127 else 0
+    )
 
 
 def test_sixteen_bits_scale_as_257_steps():
@@ -41,7 +56,7 @@ def test_a_tensor_has_its_channels_first(scene, channels):
 
 def test_strided_and_big_endian_arrays(scene):
     np.testing.assert_array_equal(read_image(scene[::-2, ::3]), scene[::-2, ::3])
-    np.testing.assert_array_equal(read_image((scene.astype(">u2") * 257)), scene)
+    np.testing.assert_array_equal(read_image(scene.astype(">u2") * 257), scene)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,17 @@ def names(folder: Path) -> list[str]:
 
 
 def test_images_are_found_below_in_any_case_and_sorted(tmp_path):
-    make(tmp_path, "b.PNG", "a/z.jpg", "a/deep/er/x.JPeG", "c.webp", "a-b/y.tiff", "a.bmp", "ação.heic", "g.avif")
+    make(
+        tmp_path,
+        "b.PNG",
+        "a/z.jpg",
+        "a/deep/er/x.JPeG",
+        "c.webp",
+        "a-b/y.tiff",
+        "a.bmp",
+        "ação.heic",
+        "g.avif",
+    )
     make(tmp_path, "notes.txt", "labels.csv", "jpg", "model.pth", "Thumbs.db")
     make(tmp_path, ".hidden.jpg", ".git/x.jpg", "a/.thumbnails/y.png", "a/._z.jpg")
     found = find_images(tmp_path)

@@ -57,9 +57,12 @@ def test_an_image_at_the_limit_is_only_truncated():
 def test_sixteen_bit_png_is_refused_and_eight_bit_png_is_read(channels):
     values = np.random.default_rng(0).integers(0, 256, (5, 7, channels), np.uint8)
     values[..., 3 if channels == 4 else 1 if channels == 2 else 0] |= 255 if channels in (2, 4) else 0
-    assert read_image(_png(values)).tolist() == (values if channels > 2 else values[..., [0, 0, 0]])[..., :3].tolist()
+    assert (
+        read_image(_png(values)).tolist()
+        == (values if channels > 2 else values[..., [0, 0, 0]])[..., :3].tolist()
+    )
     deep = _png(values.astype(np.uint16) * 257)
-    with pytest.raises(ImageError, match="16 bits a channel.*convert it to 8-bit"):
+    with pytest.raises(ImageError, match=r"16 bits a channel.*convert it to 8-bit"):
         read_image(deep)
     with Image.open(io.BytesIO(deep)) as opened, pytest.raises(ImageError, match="16 bits a channel"):
         read_image(opened)
@@ -105,7 +108,7 @@ def test_sixteen_bit_ppm_and_float_modes_are_refused():
     assert read_image(b"P6 1 1 255\n\1\2\3").tolist() == [[[1, 2, 3]]]
     assert read_image(b"P6 1 1 15\n\0\x0f\x01").tolist() == [[[0, 255, 17]]]
     for content in (b"P6 1 1 65535\n" + b"\1" * 6, b"P5 1 1 65535\n\1\1", b"P5 1 1 1023\n\1\1"):
-        with pytest.raises(ImageError, match="16 bits a channel|32 bits a channel"):
+        with pytest.raises(ImageError, match=r"16 bits a channel|32 bits a channel"):
             read_image(content)
     for mode in ("I", "F", "I;16"):
         with pytest.raises(ImageError, match="bits a channel"):
@@ -148,9 +151,17 @@ def _tiff(array: np.ndarray, big: bool = False) -> bytes:
             offset = struct.pack("<Q" if big else "<I", after + len(values_behind))
             values_behind += content
             content = offset
-        directory += struct.pack(entry, tag, 4 if tag in wide else 3, len(values)) + content.ljust(inline, b"\0")
+        directory += struct.pack(entry, tag, 4 if tag in wide else 3, len(values)) + content.ljust(
+            inline, b"\0"
+        )
     header = b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) if big else b"II*\0" + struct.pack("<I", 8)
-    return header + directory + b"\0" * inline + values_behind + array.astype(array.dtype.newbyteorder("<")).tobytes()
+    return (
+        header
+        + directory
+        + b"\0" * inline
+        + values_behind
+        + array.astype(array.dtype.newbyteorder("<")).tobytes()
+    )
 
 
 def _claimed_png(width: int, height: int) -> bytes:

@@ -107,8 +107,15 @@ def test_palette_images_show_their_colours_and_white_where_transparent(encoded):
 
 def test_transparent_pixels_lie_on_white(encoded):
     rgba = np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [200, 0, 0, 51]]], np.uint8)
-    expected = np.array([[[200, 0, 0], [255, 255, 255], [244, 204, 204]]])  # colour * a + 255 * (1 - a), a = 0.2
-    for source in (encoded(rgba, "PNG"), encoded(rgba, "WEBP", lossless=True, exact=True), rgba, Image.fromarray(rgba)):
+    expected = np.array(
+        [[[200, 0, 0], [255, 255, 255], [244, 204, 204]]]
+    )  # colour * a + 255 * (1 - a), a = 0.2
+    for source in (
+        encoded(rgba, "PNG"),
+        encoded(rgba, "WEBP", lossless=True, exact=True),
+        rgba,
+        Image.fromarray(rgba),
+    ):
         np.testing.assert_allclose(read_image(source).astype(int), expected, atol=1)
     grey = Image.new("LA", (2, 1))
     grey.putpixel((0, 0), (100, 255))
@@ -153,7 +160,7 @@ def test_heic_without_its_extra_names_it(monkeypatch):
 def test_truncated_files_are_refused(scene, encoded, kind, share):
     noisy = scene ^ np.random.default_rng(0).integers(0, 32, scene.shape, np.uint8)
     content = encoded(noisy, kind)
-    with pytest.raises(ImageError, match="truncated|damaged|not an image"):
+    with pytest.raises(ImageError, match=r"truncated|damaged|not an image"):
         read_image(content[: int(len(content) * share)])
 
 
@@ -235,7 +242,10 @@ def test_random_bytes_raise_nothing_but_image_errors(noise, kind):
     try:
         image = read_image(bytes(content))
     except ImageError as error:
-        assert "\n" not in str(error)
+        image, text = None, str(error)
+    if image is None:
+        assert text
+        assert "\n" not in text
     else:
         assert image.dtype == np.uint8
         assert image.shape[2] == 3

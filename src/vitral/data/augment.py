@@ -5,6 +5,7 @@ All of it is torchvision's `transforms.v2`, on uint8 tensors; mixing happens on 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +56,8 @@ def image_transform(
         strength = augmentation.color_jitter
         steps.append(v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength))
     if augmentation.random_erasing:
-        steps.append(v2.RandomErasing(augmentation.random_erasing, value=[float(number) for number in fill]))
+        colour: Any = [float(number) for number in fill]  # one number for all channels, says its annotation
+        steps.append(v2.RandomErasing(augmentation.random_erasing, value=colour))
 
     def transform(image: Tensor) -> Tensor:
         for step in steps:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,8 @@ class TrainingBatches:
         transform = image_transform(
             self.augmentation, self.preprocessing.size, self._fit, _mean_colour(self.preprocessing)
         )
-        dataset = _Augmented(self.data, samples, transform, self.seed)
+        shape = (self.preprocessing.channels, *self.preprocessing.size)
+        dataset = _Augmented(self.data, samples, transform, shape, self.seed)
         places = _Places(
             len(samples), self.batch_size, self.epochs, self.seed, self.shard, first_epoch, first_batch
         )
@@ -115,14 +117,18 @@ class _Augmented(Dataset[Batch]):
         data: LabelledImages,
         samples: Sequence[Sample],
         transform: Callable[[Tensor], Tensor],
+        shape: tuple[int, ...],
         seed: int,
     ) -> None:
-        self.data, self.samples, self.transform, self.seed = data, samples, transform, seed
+        self.data, self.samples, self.transform, self.shape, self.seed = data, samples, transform, shape, seed
 
     def __getitems__(self, places: list[tuple[int, int]]) -> Batch:
+        # Allocated first, as a shard of an epoch's last batch may have no image.
+        images = torch.empty(len(places), *self.shape, dtype=torch.uint8)
         with _generator_put_back():
-            images = torch.stack([self._image(epoch, index) for epoch, index in places])
-        labels = torch.tensor([self.samples[index].label for _, index in places])
+            for position, (epoch, index) in enumerate(places):
+                images[position] = self._image(epoch, index)
+        labels = torch.tensor([self.samples[index].label for _, index in places], dtype=torch.int64)
         return Batch(images, labels)
 
     def _image(self, epoch: int, index: int) -> Tensor:
@@ -175,6 +181,7 @@ def _loader(dataset: Dataset[Batch], batches: object, workers: int, pin: bool) -
         multiprocessing_context=multiprocessing.get_context("fork") if workers and _can_fork() else None,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # DataLoader would else draw a number from the caller's
     )
 
 
@@ -182,7 +189,7 @@ def _can_fork() -> bool:
     return sys.platform.startswith("linux")
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

@@ -51,7 +51,10 @@ def _scaled(image: np.ndarray) -> np.ndarray:
     if np.issubdtype(image.dtype, np.integer):
         largest, slack = int(np.iinfo(image.dtype).max), 0.0
     elif np.issubdtype(image.dtype, np.floating):
-        largest, slack = 1, 0.5 / 255  # resizing leaves as much beyond black and white; rounding takes it away
+        largest, slack = (
+            1,
+            0.5 / 255,
+        )  # resizing leaves as much beyond black and white; rounding takes it away
     else:
         raise ImageError(f"an array of type {image.dtype} is not an image: convert it to uint8")
     lowest, highest = float(image.min()), float(image.max())
@@ -59,6 +62,8 @@ def _scaled(image: np.ndarray) -> np.ndarray:
         raise ImageError("the array holds NaN or infinity: replace them before it is read as an image")
     if lowest < -slack or highest > largest + slack:
         found = f"{lowest:g} to {highest:g}"
-        raise ImageError(f"{image.dtype} images hold 0 to {largest}, this one {found}: scale it, or make it uint8")
+        raise ImageError(
+            f"{image.dtype} images hold 0 to {largest}, this one {found}: scale it, or make it uint8"
+        )
     values = image.astype(np.float64) * (255 / largest)
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)

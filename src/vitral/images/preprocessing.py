@@ -23,6 +23,7 @@ INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
 }
 LARGEST_SIDE = 16384
+LARGEST_RESIZED = 1 << 24  # pixels; a longer, thinner image is cut before it is resized, to save memory
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,17 @@ class Preprocessing:
         """Bring uint8 (height, width, channels) to `size`, the values still uint8."""
         assert image.dtype == np.uint8
         assert image.shape[2] == self.channels
-        box, (height, width) = self._plan(*image.shape[:2])
-        fitted = _resize(image, (height, width), box, INTERPOLATIONS[self.interpolation])
-        if (height, width) == self.size:
-            return fitted
-        low, high = self.range
-        colour = np.clip(np.rint(low + np.array(self.mean) * (high - low)), 0, 255)
-        padded = np.empty((*self.size, self.channels), np.uint8)
-        padded[:] = colour.astype(np.uint8)
-        top, left = (self.size[0] - height) // 2, (self.size[1] - width) // 2
-        padded[top : top + height, left : left + width] = fitted
-        return padded
+        picture = Image.fromarray(image if self.channels == 3 else image[..., 0])
+        (height, width), (top, left) = self._placement(*image.shape[:2])
+        resample, (rows, columns) = INTERPOLATIONS[self.interpolation], self.size
+        if self.fit == "crop" and height * width > LARGEST_RESIZED:
+            left, top, right, bottom = self.region(*image.shape[:2])
+            box = (left, top, min(right, picture.width), min(bottom, picture.height))
+            fitted = picture.resize((columns, rows), resample, box)
+        else:
+            fitted = Image.new(picture.mode, (columns, rows), self._mean_colour())
+            fitted.paste(picture.resize((width, height), resample), (-left, -top))
+        return np.array(fitted).reshape(rows, columns, self.channels)
 
     def normalise(self, images: np.ndarray) -> np.ndarray:
         """uint8 (..., height, width, channels) to float32 (..., channels, height, width): x * scale + shift."""
@@ -117,13 +118,9 @@ class Preprocessing:
 
         In the image's own pixels, fractions included; it reaches beyond the image where "pad" fills up.
         """
-        (left, top, right, bottom), (fitted_height, fitted_width) = self._plan(height, width)
-        if (fitted_height, fitted_width) == self.size:
-            return left, top, right, bottom
-        per_row, per_column = height / fitted_height, width / fitted_width
-        top = -((self.size[0] - fitted_height) // 2) * per_row
-        left = -((self.size[1] - fitted_width) // 2) * per_column
-        return left, top, left + self.size[1] * per_column, top + self.size[0] * per_row
+        (resized_height, resized_width), (top, left) = self._placement(height, width)
+        row, column = height / resized_height, width / resized_width
+        return left * column, top * row, (left + self.size[1]) * column, (top + self.size[0]) * row
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON knows them, for config.json."""
@@ -143,38 +140,28 @@ class Preprocessing:
         values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
         return cls(**values)
 
-    def _plan(self, height: int, width: int) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
-        """What is cut out of an image of this size (left, top, right, bottom), and what it is resized to."""
-        whole = (0.0, 0.0, float(width), float(height))
+    def _placement(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """What the whole image is resized to (height, width), and where in that the input begins (top, left).
+
+        In whole pixels, rounded as torchvision and timm do, so that published accuracies can be met.
+        """
         if self.fit == "stretch":
-            return whole, self.size
-        if self.fit == "pad":
-            scale = min(self.size[0] / height, self.size[1] / width)
-            fitted = (round(height * scale), round(width * scale))
-            return whole, (max(1, min(fitted[0], self.size[0])), max(1, min(fitted[1], self.size[1])))
-        # Whole pixels, rounded as torchvision and timm round, so that published accuracies can be met: resize
-        # until the target is covered, then cut. Cutting first and resizing the cut gives the same pixels.
-        target_height, target_width = (math.floor(side / self.crop_share) for side in self.size)
-        if target_height * width >= target_width * height:
-            resized = (target_height, width * target_height // height)
+            return self.size, (0, 0)
+        rows, columns = self.size
+        if self.fit == "crop":
+            rows, columns = math.floor(rows / self.crop_share), math.floor(columns / self.crop_share)
+        by_height = rows * width >= columns * height  # reaching the target's height covers its width too
+        if by_height == (self.fit == "crop"):
+            resized = (rows, max(1, width * rows // height))
         else:
-            resized = (height * target_width // width, target_width)
-        top, left = round((resized[0] - self.size[0]) / 2), round((resized[1] - self.size[1]) / 2)
-        per_row, per_column = height / resized[0], width / resized[1]
-        right, bottom = (left + self.size[1]) * per_column, (top + self.size[0]) * per_row
-        return (left * per_column, top * per_row, min(right, width), min(bottom, height)), self.size
+            resized = (max(1, height * columns // width), columns)
+        return resized, (round((resized[0] - self.size[0]) / 2), round((resized[1] - self.size[1]) / 2))
 
-
-def _resize(
-    image: np.ndarray,
-    size: tuple[int, int],
-    box: tuple[float, float, float, float],
-    resample: Image.Resampling,
-) -> np.ndarray:
-    """The part `box` of uint8 (height, width, channels), resized to (height, width)."""
-    grey = image.shape[2] == 1
-    resized = Image.fromarray(image[..., 0] if grey else image).resize((size[1], size[0]), resample, box)
-    return np.array(resized).reshape(*size, -1)
+    def _mean_colour(self) -> Any:
+        """The colour that `normalise` brings nearest to 0, as Pillow takes it."""
+        low, high = self.range
+        colour = tuple(min(255, max(0, round(low + mean * (high - low)))) for mean in self.mean)
+        return colour if self.channels == 3 else colour[0]
 
 
 def _check(preprocessing: Preprocessing) -> None:

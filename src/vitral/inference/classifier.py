@@ -72,7 +72,8 @@ class Classifier:
         """
         checkpoint = read_checkpoint(weights)
         if not checkpoint.class_names:
-            raise UsageError(f"{weights} has no classifier: train one with `vitral train DATA --from {weights}`")
+            remedy = f"train one with `vitral train DATA --from {weights}`"
+            raise UsageError(f"{weights} has no classifier: {remedy}")
         compute = choose(device, precision)
         model = checkpoint.model().to(compute.device, compute.dtype)
         return cls(model, checkpoint.preprocessing, checkpoint.class_names, compute)
@@ -104,7 +105,8 @@ class Classifier:
         answers = list(self.predict_each(images))
         for image, answer in zip(images, answers, strict=True):
             if isinstance(answer, ImageError):
-                raise ImageError(f"{image}: {answer}" if isinstance(image, (str, Path)) else str(answer)) from answer
+                place = f"{image}: " if isinstance(image, (str, Path)) else ""
+                raise ImageError(f"{place}{answer}") from answer
         return [answer for answer in answers if isinstance(answer, Prediction)]
 
     def predict_each(self, images: Sequence[Any]) -> Iterator[Prediction | ImageError]:

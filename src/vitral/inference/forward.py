@@ -28,7 +28,9 @@ class Normalise:
 
 
 @torch.no_grad()
-def probabilities(model: nn.Module, batches: Iterable[Batch], preprocessing: Preprocessing, compute: Compute) -> np.ndarray:
+def probabilities(
+    model: nn.Module, batches: Iterable[Batch], preprocessing: Preprocessing, compute: Compute
+) -> np.ndarray:
     """What the network answers, softmax over the classes: float32 `(images, classes)`.
 
     The model is put into evaluation mode for this, and back.

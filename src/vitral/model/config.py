@@ -1,6 +1,7 @@
 """What a Vision Transformer is made of, and the named variants (Table 1 of the paper and its successors)."""
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any, Self
@@ -13,7 +14,7 @@ ACTIVATIONS = ("gelu", "gelu_tanh")
 
 # name: (layers L, hidden size D, MLP size, heads)
 VARIANTS = {
-    "mini": (6, 192, 384, 3),  # ours, for small images and two processor cores
+    "mini": (6, 128, 256, 4),  # ours, for small images and two processor cores
     "tiny": (12, 192, 768, 3),  # Ti, AugReg
     "small": (12, 384, 1536, 6),  # S, AugReg
     "base": (12, 768, 3072, 12),
@@ -56,31 +57,32 @@ class ViTConfig:
     def __post_init__(self) -> None:
         for name in ("image_size", "patch_size"):
             object.__setattr__(self, name, _pair(name, getattr(self, name)))
-        for name in ("channels", "layers", "dim", "mlp_dim", "heads"):
-            _check(_is_count(getattr(self, name)), f"{name} must be a whole number of at least 1", self, name)
-        _check(self.num_classes == 0 or _is_count(self.num_classes), "num_classes must be 0 or more", self, "num_classes")
-        for name in ("dropout", "attention_dropout", "drop_path"):
-            _check(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1)", self, name)
-        _check(self.norm_epsilon > 0, "norm_epsilon must be positive", self, "norm_epsilon")
-        for name, known in (("pool", POOLS), ("position_embedding", POSITION_EMBEDDINGS), ("activation", ACTIVATIONS)):
-            _check(getattr(self, name) in known, f"{name} must be one of {', '.join(known)}", self, name)
+        self._require(_is_count, "a whole number, 1 or more", "channels", "layers", "dim", "mlp_dim", "heads")
+        self._require(lambda value: _is_count(value, least=0), "a whole number, 0 or more", "num_classes")
         if self.representation_size is not None:
-            _check(_is_count(self.representation_size), "representation_size must be at least 1", self, "representation_size")
+            self._require(_is_count, "None or a whole number, 1 or more", "representation_size")
+        self._require(lambda value: 0 <= value < 1, "in [0, 1)", "dropout", "attention_dropout", "drop_path")
+        self._require(lambda value: value > 0, "positive", "norm_epsilon")
+        self._require(lambda value: isinstance(value, bool), "True or False", "class_token")
+        self._require_one_of(POOLS, "pool")
+        self._require_one_of(POSITION_EMBEDDINGS, "position_embedding")
+        self._require_one_of(ACTIVATIONS, "activation")
         if self.image_size[0] % self.patch_size[0] or self.image_size[1] % self.patch_size[1]:
             raise ConfigError(
-                f"images of {_times(self.image_size)} pixels cannot be cut into patches of {_times(self.patch_size)}: "
-                "choose an image_size that is a multiple of patch_size"
+                f"images of {_times(self.image_size)} pixels cannot be cut into patches of "
+                f"{_times(self.patch_size)}: choose an image_size that is a multiple of patch_size"
             )
         if self.dim % self.heads:
-            raise ConfigError(f"dim {self.dim} cannot be shared by {self.heads} heads: choose heads that divide dim")
+            raise ConfigError(f"{self.heads} heads cannot share dim {self.dim}: choose heads that divide dim")
         if self.pool == "token" and not self.class_token:
-            raise ConfigError('pool "token" needs class_token=True; without a class token choose pool "average"')
+            raise ConfigError('pool "token" needs class_token=True: without it choose pool "average"')
+        kind = f'position_embedding "{self.position_embedding}"'
         if self.position_embedding == "learned_2d" and self.dim % 2:
-            raise ConfigError(f'position_embedding "learned_2d" needs an even dim, not {self.dim}')
+            raise ConfigError(f"{kind} needs an even dim, not {self.dim}")
         if self.position_embedding == "sincos_2d" and (self.dim % 4 or self.dim < 8):
-            raise ConfigError(f'position_embedding "sincos_2d" needs a dim that is a multiple of 4, from 8 on, not {self.dim}')
+            raise ConfigError(f"{kind} needs a dim that is a multiple of 4, from 8 on, not {self.dim}")
         if self.position_embedding == "rope" and self.head_dim % 4:
-            raise ConfigError(f'position_embedding "rope" needs dim / heads to be a multiple of 4, not {self.head_dim}')
+            raise ConfigError(f"{kind} needs dim / heads to be a multiple of 4, not {self.head_dim}")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -108,7 +110,8 @@ class ViTConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, for config.json."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        values = asdict(self).items()
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -119,11 +122,21 @@ class ViTConfig:
         """
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
-            raise ConfigError(f"unknown architecture field {sorted(unknown)[0]!r}: written by a newer vitral? Upgrade it")
+            raise ConfigError(
+                f"unknown architecture field {min(unknown)!r}: upgrade vitral if it is a newer one's"
+            )
         try:
             return cls(**values)
         except TypeError as error:
-            raise ConfigError(f"the architecture's fields have impossible values ({error}): restore the file") from error
+            raise ConfigError(f"an architecture field is impossible ({error}): restore the file") from error
+
+    def _require(self, holds: Callable[[Any], bool], rule: str, *names: str) -> None:
+        for name in names:
+            if not holds(getattr(self, name)):
+                raise ConfigError(f"{name} must be {rule}, not {getattr(self, name)!r}")
+
+    def _require_one_of(self, known: tuple[str, ...], name: str) -> None:
+        self._require(lambda value: value in known, f"one of {', '.join(known)}", name)
 
 
 _MODEL_NAME = re.compile(r"vit_(?P<size>[a-z]+)_patch(?P<patch>[1-9]\d{0,3})_(?P<image>[1-9]\d{0,3})")
@@ -144,53 +157,41 @@ def config_for(name: str, **changes: Any) -> ViTConfig:
         near = get_close_matches(name, model_names(), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"no model is called {name!r}: {hint}`vitral models` lists the names")
-    layers, dim, mlp_dim, heads = VARIANTS[match["size"]]
-    values: dict[str, Any] = {
-        "image_size": int(match["image"]),
-        "patch_size": int(match["patch"]),
-        "layers": layers,
-        "dim": dim,
-        "mlp_dim": mlp_dim,
-        "heads": heads,
-    }
+    values: dict[str, Any] = {"image_size": int(match["image"]), "patch_size": int(match["patch"])}
+    values |= zip(("layers", "dim", "mlp_dim", "heads"), VARIANTS[match["size"]], strict=True)
     if changes.get("pool") == "average":
         values["class_token"] = False
     unknown = set(changes) - {field.name for field in fields(ViTConfig)}
     if unknown:
-        raise ConfigError(f"a model has no field {sorted(unknown)[0]!r}: the fields are those of ViTConfig")
+        raise ConfigError(f"a model has no field {min(unknown)!r}: the fields are those of ViTConfig")
     return ViTConfig(**(values | changes))
 
 
 def model_names() -> list[str]:
     """The usual MODEL names, small to large; `config_for` takes other patch and image sizes too."""
-    small_images = ["vit_mini_patch2_8", "vit_mini_patch4_28", "vit_mini_patch4_32", "vit_mini_patch8_64", "vit_tiny_patch4_32", "vit_tiny_patch8_64"]
-    usual = {
-        "tiny": [(16, 224), (16, 384)],
-        "small": [(32, 224), (32, 384), (16, 224), (16, 384), (8, 224), (14, 224), (14, 518)],
-        "base": [(32, 224), (32, 384), (16, 224), (16, 384), (8, 224), (14, 224), (14, 518)],
-        "large": [(32, 224), (32, 384), (16, 224), (16, 384), (14, 224), (14, 518)],
-        "huge": [(16, 224), (14, 224), (14, 518)],
-        "giant": [(14, 224)],
-        "gigantic": [(14, 224)],
+    sizes = {  # patch and image
+        "mini": ["2_8", "4_28", "4_32", "8_64"],
+        "tiny": ["4_32", "8_64", "16_224", "16_384"],
+        "small": ["32_224", "32_384", "16_224", "16_384", "8_224", "14_224", "14_518"],
+        "base": ["32_224", "32_384", "16_224", "16_384", "8_224", "14_224", "14_518"],
+        "large": ["32_224", "32_384", "16_224", "16_384", "14_224", "14_518"],
+        "huge": ["16_224", "14_224", "14_518"],
+        "giant": ["14_224"],
+        "gigantic": ["14_224"],
     }
-    return small_images + [f"vit_{size}_patch{patch}_{image}" for size, pairs in usual.items() for patch, image in pairs]
+    return [f"vit_{variant}_patch{size}" for variant in VARIANTS for size in sizes[variant]]
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(_is_count(number) for number in pair):
-        raise ConfigError(f"{name} must be one or two whole numbers of at least 1 (height, width), not {value!r}")
+    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(pair) != 2 or not all(map(_is_count, pair)):
+        raise ConfigError(f"{name} must be one whole number, 1 or more, or (height, width), not {value!r}")
     return pair
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _times(pair: tuple[int, int]) -> str:
     return f"{pair[0]}x{pair[1]}"
-
-
-def _check(holds: bool, rule: str, config: ViTConfig, name: str) -> None:
-    if not holds:
-        raise ConfigError(f"{rule}, not {getattr(config, name)!r}")

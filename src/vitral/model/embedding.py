@@ -1,6 +1,8 @@
 """Equation 1: an image becomes a sequence of tokens that know where they come from.
 
     z_0 = [x_class; x_p^1 E; x_p^2 E; ...; x_p^N E] + E_pos
+
+x_p are the patches of the image, flattened, E their embedding, E_pos that of their positions.
 """
 
 import torch
@@ -19,10 +21,10 @@ class Embedding(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.config = config
         self.patch = PatchEmbedding(config)
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.dim)) if config.class_token else None
-        self.position = PositionEmbedding(config) if config.position_embedding not in ("none", "rope") else None
+        added = config.position_embedding not in ("none", "rope")
+        self.position = PositionEmbedding(config) if added else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -30,7 +32,8 @@ class Embedding(nn.Module):
         if self.position is not None and not self.position.holds_special_tokens:
             tokens = tokens + self.position()
         if self.class_token is not None:
-            tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1).to(tokens.dtype), tokens], dim=1)
+            class_token = self.class_token.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
+            tokens = torch.cat([class_token, tokens], dim=1)
         if self.position is not None and self.position.holds_special_tokens:
             tokens = tokens + self.position()
         return self.dropout(tokens)
@@ -94,43 +97,38 @@ class PositionEmbedding(nn.Module):
         return torch.cat([by_column, by_row], dim=-1).reshape(1, rows * columns, self.dim)
 
     @torch.no_grad()
-    def resize(self, grid: tuple[int, int], method: str = "bilinear") -> None:
+    def resize(self, grid: tuple[int, int]) -> None:
         """Interpolate to another grid of patches, in place (section 3.2); see `resize_position_embedding`."""
         if self.kind == "learned":
             special = self.table.shape[1] - self.grid[0] * self.grid[1]
-            self.table = nn.Parameter(resize_position_embedding(self.table, self.grid, grid, special, method))
+            self.table = nn.Parameter(resize_position_embedding(self.table, self.grid, grid, special))
         elif self.kind == "learned_2d":
-            for name, old, new in (("row_table", self.grid[0], grid[0]), ("column_table", self.grid[1], grid[1])):
+            for name, old, new in zip(("row_table", "column_table"), self.grid, grid, strict=True):
                 line = getattr(self, name)[None]  # a grid of one column
-                setattr(self, name, nn.Parameter(resize_position_embedding(line, (old, 1), (new, 1), 0, method)[0]))
+                setattr(self, name, nn.Parameter(resize_position_embedding(line, (old, 1), (new, 1))[0]))
         else:
             self.table = sincos_2d(grid, self.dim).to(self.table)
         self.grid = grid
 
 
-# How the position grid is interpolated, by name: arguments of torch.nn.functional.interpolate.
-RESIZE_METHODS = {
-    "bilinear": {"mode": "bilinear", "align_corners": True},  # the paper's authors: an order-1 zoom
-}
-
-
 def resize_position_embedding(
-    table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int], special_tokens: int, method: str = "bilinear"
+    table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int], special_tokens: int = 0
 ) -> Tensor:
     """Interpolate position embeddings in 2-D at their place in the image (section 3.2).
+
+    Bilinear with the corners kept in place, as the authors do it.
 
     Args:
         table: `(1, special + rows * columns, dim)`; the special tokens' own stay as they are.
         old_grid: rows and columns of `table`.
         new_grid: rows and columns wanted.
         special_tokens: how many tokens stand before the grid.
-        method: a name in `RESIZE_METHODS`.
     """
     if old_grid == new_grid:
         return table.clone()
     special, grid = table[:, :special_tokens], table[:, special_tokens:]
     image = grid.reshape(1, *old_grid, -1).permute(0, 3, 1, 2)  # (1, dim, rows, columns)
-    image = F.interpolate(image.float(), size=new_grid, **RESIZE_METHODS[method]).to(table.dtype)
+    image = F.interpolate(image.float(), size=new_grid, mode="bilinear", align_corners=True).to(table.dtype)
     return torch.cat([special, image.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
 
 
@@ -142,7 +140,7 @@ def sincos_2d(grid: tuple[int, int], dim: int, temperature: float = 10_000.0) ->
     return torch.cat([angles_x.sin(), angles_x.cos(), angles_y.sin(), angles_y.cos()], dim=1).float()[None]
 
 
-def rotary_2d(grid: tuple[int, int], head_dim: int, special_tokens: int, base: float = 100.0) -> Tensor:
+def rotary_2d(config: ViTConfig, base: float = 100.0) -> Tensor:
     """Cosines and sines `(2, tokens, head_dim)` by which `rope` turns queries and keys.
 
     Rows and columns are counted from -1 to 1 at the centres of the patches, so any grid covers the same
@@ -150,12 +148,13 @@ def rotary_2d(grid: tuple[int, int], head_dim: int, special_tokens: int, base: f
     and each number is paired with the one half a head further on. Special tokens are not turned.
     Source: Heo et al. 2024 (axial form) with the coordinates of DINOv3.
     """
-    rows, columns = grid
-    row, column = _places(grid)
-    frequencies = 2 * torch.pi * base ** -(torch.arange(head_dim // 4, dtype=torch.float64) * 4 / head_dim)
+    rows, columns = config.grid
+    row, column = _places(config.grid)
+    exponents = torch.arange(config.head_dim // 4, dtype=torch.float64) * 4 / config.head_dim
+    frequencies = 2 * torch.pi * base**-exponents
     place = torch.stack([(2 * row + 1) / rows - 1, (2 * column + 1) / columns - 1], dim=1)  # (patches, 2)
     angles = (place[:, :, None] * frequencies).flatten(1).tile(2)  # (patches, head_dim)
-    angles = torch.cat([angles.new_zeros(special_tokens, head_dim), angles])
+    angles = torch.cat([angles.new_zeros(config.special_tokens, config.head_dim), angles])
     return torch.stack([angles.cos(), angles.sin()]).float()
 
 

@@ -2,6 +2,8 @@
 
     z'_l = MSA(LN(z_{l-1})) + z_{l-1}
     z_l  = MLP(LN(z'_l))   + z'_l
+
+MSA is multi-head self-attention, LN layer normalisation, and l counts the layers.
 """
 
 import torch
@@ -82,9 +84,10 @@ def attention_weights(q: Tensor, k: Tensor) -> Tensor:
 def explicit_is_faster(q: Tensor) -> bool:
     """Whether an explicit softmax beats the fused kernel here, as `benchmarks/attention.py` measures it.
 
-    On processors the fused kernel's backward pass is slow; the explicit one keeps tokens x tokens numbers a head.
+    On processors the fused kernel's backward pass is slow in bf16; the explicit one keeps tokens x tokens numbers a
+    head until then, so long sequences stay with the fused one.
     """
-    return q.device.type == "cpu" and q.requires_grad and q.shape[-2] <= 1024
+    return q.device.type == "cpu" and q.dtype != torch.float32 and q.requires_grad and q.shape[-2] <= 1024
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
@@ -119,5 +122,5 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0:
             return branch
         keep = 1 - self.rate
-        kept = branch.new_empty(len(branch), 1, 1).bernoulli_(keep)
+        kept = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep)
         return branch * (kept / keep)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def initialise(model: "VisionTransformer") -> None:
-    """Draw every weight anew, in place.
+    """Set every weight anew, in place.
 
     Queries, keys, values and the output projection: Xavier-uniform, each by itself; MLP and pre-training layer:
     Xavier-uniform (LeCun-normal for the latter) with biases N(0, 1e-6^2) in the MLP; patch embedding: LeCun-normal;
-    positions N(0, 0.02^2); class token and head 0. Source: vision_transformer, `models_vit.py`.
+    positions N(0, 0.02^2); class token and head 0; norms 1 and 0. Source: vision_transformer, `models_vit.py`.
     """
     for module in model.modules():
         if isinstance(module, SelfAttention):
@@ -37,6 +37,10 @@ def initialise(model: "VisionTransformer") -> None:
         elif isinstance(module, PositionEmbedding):
             for table in module.parameters():
                 nn.init.normal_(table, std=0.02)
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+    if model.embedding.class_token is not None:
+        nn.init.zeros_(model.embedding.class_token)
     if model.representation is not None:
         lecun_normal_(model.representation.weight)
         nn.init.zeros_(model.representation.bias)

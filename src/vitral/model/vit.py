@@ -1,7 +1,7 @@
 """Equation 4 and the whole: VisionTransformer = embed(images) -> encode(tokens) -> head."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,9 @@ class VisionTransformer(nn.Module):
             self.representation = nn.Linear(config.dim, config.representation_size)
         width = config.representation_size or config.dim
         self.head = nn.Linear(width, config.num_classes) if config.num_classes else nn.Identity()
-        self.register_buffer("rotation", self._rotation(), persistent=False)
+        self.rotation: Tensor | None
+        rope = config.position_embedding == "rope"
+        self.register_buffer("rotation", rotary_2d(config) if rope else None, persistent=False)
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ class VisionTransformer(nn.Module):
         """
         wanted = self._layers(layers)
         tokens, found = self.embed(images), {}
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(cast("list[EncoderBlock]", self.blocks)):
             if index in wanted:
                 tokens, found[index] = block.forward_attention(tokens, self.rotation)
             else:
@@ -114,7 +116,8 @@ class VisionTransformer(nn.Module):
             norm: put the final norm on each.
 
         Returns:
-            One (special tokens `(batch, special, dim)`, `(batch, dim, rows, columns)`) a layer asked for, in that order.
+            One pair a layer asked for, in that order: special tokens `(batch, special, dim)` and the patches
+            `(batch, dim, rows, columns)`.
         """
         wanted = self._layers(layers)
         tokens, found = self.embed(images), {}
@@ -125,36 +128,30 @@ class VisionTransformer(nn.Module):
         return tuple(found[index] for index in wanted)
 
     @torch.no_grad()
-    def resize(self, image_size: int | tuple[int, int], method: str = "bilinear") -> None:
-        """Take images of another size from now on: the patches stay as large, the position embeddings are interpolated.
+    def resize(self, image_size: int | tuple[int, int]) -> None:
+        """Take images of another size from now on: the patches stay as large, the positions are interpolated.
 
         Args:
             image_size: (height, width) in pixels, or one number for both; multiples of the patch size.
-            method: a name in `vitral.model.embedding.RESIZE_METHODS`.
 
         Raises:
             ConfigError: the size is no multiple of the patch size.
         """
-        self.config = self.config.replace(image_size=image_size)
-        self.embedding.config = self.config
+        config = self.config.replace(image_size=image_size)
         if self.embedding.position is not None:
-            self.embedding.position.resize(self.config.grid, method)
+            self.embedding.position.resize(config.grid)
         if self.rotation is not None:
-            self.rotation = self._rotation().to(self.rotation)  # type: ignore[union-attr]
+            self.rotation = rotary_2d(config).to(self.rotation)
+        self.config = config
 
     def replace_head(self, num_classes: int) -> None:
-        """A new head of zeros for other classes, as the paper fine-tunes (section 3.2); no pre-training layer before it."""
-        device = self.norm.weight.device
+        """A new head of zeros for other classes, without the pre-training layer (section 3.2)."""
         self.config = self.config.replace(num_classes=num_classes, representation_size=None)
         self.representation = None
-        self.head = nn.Linear(self.config.dim, num_classes, device=device) if num_classes else nn.Identity()
+        head = nn.Linear(self.config.dim, num_classes) if num_classes else nn.Identity()
+        self.head = head.to(self.norm.weight)  # the same device and precision
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
-
-    def _rotation(self) -> Tensor | None:
-        if self.config.position_embedding != "rope":
-            return None
-        return rotary_2d(self.config.grid, self.config.head_dim, self.config.special_tokens)
 
     def _as_map(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         special = self.config.special_tokens
@@ -166,5 +163,7 @@ class VisionTransformer(nn.Module):
         wanted = list(range(count)) if layers is None else list(layers)
         for layer in wanted:
             if not -count <= layer < count:
-                raise UsageError(f"there is no layer {layer}: the model has {count}, counted from 0 (or from the end, -1)")
+                raise UsageError(
+                    f"there is no layer {layer}: the model has {count}, 0 to {count - 1} (-1 is the last)"
+                )
         return [layer % count for layer in wanted]

@@ -1,5 +1,6 @@
 """The training loop itself: one step and one epoch. What surrounds it is in `trainer.py`."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -53,23 +54,30 @@ class Progress:
     correct: float = 0.0
     seconds: float = 0.0  # spent on this epoch's steps
     total_seconds: float = 0.0  # spent on the whole training so far
-    unread: list[tuple[int, int, Tensor]] = field(default_factory=list)  # (step, images, (loss, correct)) still on the device
+    # (step, images, (loss, correct)) whose figures are still on the device
+    unread: list[tuple[int, int, Tensor]] = field(default_factory=list)
 
     def read(self) -> None:
         """Bring the figures of the last steps over from the device.
 
         Raises:
-            VitralError: a loss was not finite.
+            VitralError: a loss or its gradient was not finite.
         """
         for step, images, figures in self.unread:
             loss, correct = figures.tolist()
-            if not loss - loss == 0:
+            if not math.isfinite(loss):
                 raise VitralError(
-                    f"the loss stopped being finite in step {step + 1}: the last good weights are kept; "
-                    "lower --learning-rate, or give --clip-norm 1 or --precision fp32"
+                    f"the loss or its gradient stopped being finite in step {step + 1}: the last good weights "
+                    "are kept; lower --learning-rate, or give --clip-norm 1 or --precision fp32"
                 )
-            self.loss, self.correct, self.images = self.loss + loss * images, self.correct + correct, self.images + images
+            self.loss, self.correct = self.loss + loss * images, self.correct + correct
+            self.images += images
         self.unread.clear()
+
+    def next_epoch(self) -> None:
+        """Start the sums anew."""
+        self.epoch, self.batch, self.images = self.epoch + 1, 0, 0
+        self.loss, self.correct, self.seconds = 0.0, 0.0, 0.0
 
 
 def train_epoch(
@@ -107,7 +115,8 @@ def train_step(learner: Learner, group: list[Batch]) -> Tensor:
     """One update from one or more batches.
 
     Returns:
-        On the device, `(2,)`: the mean loss, and how many images were answered rightly (in mixed images, their share).
+        On the device, `(2,)`: the mean loss (not finite where the gradient is not), and how many images were
+        answered rightly (in mixed images, their share).
     """
     recipe = learner.recipe
     torch.manual_seed(seed_of(learner.seed, learner.step))  # of mixing and dropout
@@ -128,7 +137,9 @@ def train_step(learner: Learner, group: list[Batch]) -> Tensor:
         figures += torch.stack([loss.detach() * share, correct_answers(logits, targets)])
 
     learner.scaler.unscale_(learner.optimizer)
-    gradient_norm(learner.weights.master, recipe.clip_norm)
+    norm = gradient_norm(learner.weights.master, recipe.clip_norm)
+    if not learner.scaler.is_enabled():  # it leaves out the steps whose gradient overflows
+        figures[0] = torch.where(norm.isfinite(), figures[0], norm)  # such a step spoils the weights
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.optimizer.zero_grad()

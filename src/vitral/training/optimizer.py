@@ -21,9 +21,13 @@ class Weights:
         self.model = model
         named = dict(model.named_parameters())
         self.names = list(named)
-        self.working = list(named.values())
+        self.working: list[Tensor] = list(named.values())
         self.copies = dtype != torch.float32
-        self.master = [nn.Parameter(p.detach().clone()) for p in self.working] if self.copies else self.working
+        self.master: list[Tensor] = (
+            [nn.Parameter(weight.detach().clone()) for weight in self.working]
+            if self.copies
+            else self.working
+        )
         if self.copies:
             model.to(dtype)
 
@@ -32,29 +36,27 @@ class Weights:
         if not self.copies:
             return
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.working]
-        if self.master[0].grad is None:
-            for master, gradient in zip(self.master, gradients, strict=True):
-                master.grad = gradient.float()
-        else:
-            torch._foreach_add_([p.grad for p in self.master if p.grad is not None], gradients)
+        for master, gradient in zip(self.master, gradients, strict=True):
+            master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
         for parameter in self.working:
             parameter.grad = None
 
     @torch.no_grad()
     def show(self, values: list[Tensor] | None = None) -> None:
         """Let the model compute with `values`, one a weight; the masters where none are given."""
-        values = self.master if values is None else values
-        if values is not self.working:
-            torch._foreach_copy_(self.working, values)
+        shown = self.master if values is None else values
+        if shown is not self.working:
+            copy_all(self.working, shown)
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module, weights: Weights) -> torch.optim.Optimizer:
     """The recipe's optimizer over the master weights, weight decay only where the recipe wants it."""
     kernels = {f"{name}.weight" for name, module in model.named_modules() if is_kernel(module)}
     decayed = [recipe.decay == "all" or name in kernels for name in weights.names]
+    pairs = list(zip(weights.master, decayed, strict=True))
     groups = [
-        {"params": [w for w, d in zip(weights.master, decayed, strict=True) if d], "weight_decay": recipe.weight_decay},
-        {"params": [w for w, d in zip(weights.master, decayed, strict=True) if not d], "weight_decay": 0.0},
+        {"params": [weight for weight, decays in pairs if decays], "weight_decay": recipe.weight_decay},
+        {"params": [weight for weight, decays in pairs if not decays], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "sgd":
@@ -74,8 +76,8 @@ def learning_rate(recipe: Recipe, step: int, steps: int, steps_per_epoch: int) -
     if step < warmup:
         return recipe.learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
-    share = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}[recipe.schedule]
-    return recipe.learning_rate * share
+    shares = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "constant": 1.0}
+    return recipe.learning_rate * shares[recipe.schedule]
 
 
 def gradient_norm(weights: Iterable[Tensor], clip: float) -> Tensor:
@@ -87,4 +89,9 @@ def gradient_norm(weights: Iterable[Tensor], clip: float) -> Tensor:
 def update_average(average: list[Tensor], weights: list[Tensor], decay: float, step: int) -> None:
     """Move the exponential moving average on by one step; early steps count more, so that it starts without lag."""
     decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(average, weights, 1 - decay)
+    torch._foreach_lerp_(average, weights, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def copy_all(targets: list[Tensor], values: list[Tensor]) -> None:
+    """Copy each of `values` into its target, of whatever type; on a GPU all in one go."""
+    torch._foreach_copy_(targets, values)  # pyright: ignore[reportPrivateImportUsage]

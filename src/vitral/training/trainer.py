@@ -1,6 +1,8 @@
 """What surrounds the loop: a plan with its cost, the run folder, evaluation, best weights, interruption, resuming."""
 
+import math
 import os
+import re
 import shutil
 import signal
 import threading
@@ -8,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import cycle, islice
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -19,7 +21,7 @@ from vitral.data import LabelledImages, check_trainable
 from vitral.data.augment import Augmentation
 from vitral.data.loader import TrainingBatches, evaluation_batches
 from vitral.device import Compute
-from vitral.errors import UsageError, VitralError
+from vitral.errors import DataError, UsageError, VitralError
 from vitral.files import write_json, write_text
 from vitral.images import Preprocessing
 from vitral.inference import Normalise, probabilities
@@ -35,8 +37,8 @@ from vitral.weights import Checkpoint, read_checkpoint, write_checkpoint
 # torch.compile pays when what it saves is more than what it costs; measured by benchmarks/training.py.
 COMPILE_SECONDS = 60.0
 COMPILE_SAVES = {"cuda": 0.3, "cpu": 0.1}
-# A state is also kept within long epochs, so that a crash costs no more than this.
-SECONDS_BETWEEN_STATES = 600.0
+# The state on disk is never older than this, within long epochs too, and not written more often for short ones.
+SECONDS_BETWEEN_STATES = 60.0
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,15 @@ def prepare(
         time_limit: seconds; the epochs are cut so that the training ends before.
 
     Raises:
-        DataError: a class has no training image.
+        DataError: a class has no training image, or the metric cannot be computed.
         VitralError: not enough memory; the text says which batch size to try.
     """
     check_trainable(data)
+    recipe = recipe.resolved(len(data.split("train")))
+    if recipe.metric == "auroc" and len({sample.label for sample in data.split("validation")}) == 1:
+        raise DataError(
+            "the validation split has one class only, for which there is no auroc: give another --metric"
+        )
     notices = list(data.notes)
     if recipe.total_batch > len(data.split("train")):
         notices.append(
@@ -130,7 +137,9 @@ def prepare(
             "every epoch is one update"
         )
     workers = _default_workers(compute) if workers is None else workers
-    plan = Plan(data, model, preprocessing, recipe, compute, seed, False, "", workers, 0.0, 0.0, 0, time_limit, ())
+    plan = Plan(
+        data, model, preprocessing, recipe, compute, seed, False, "", workers, 0.0, 0.0, 0, time_limit, ()
+    )
     seconds_per_step = _measure(plan)
     evaluated = sum(len(data.split(name)) for name in ("validation", "test"))
     trained = len(data.split("train"))
@@ -160,7 +169,9 @@ def prepare(
     )
 
 
-def run(plan: Plan, folder: RunFolder, listen: Listener, *, about: dict[str, Any], resume: bool = False) -> None:
+def run(
+    plan: Plan, folder: RunFolder, listen: Listener, *, about: dict[str, Any], resume: bool = False
+) -> None:
     """Train, and leave a complete run folder (but for its pictures).
 
     Args:
@@ -178,7 +189,8 @@ def run(plan: Plan, folder: RunFolder, listen: Listener, *, about: dict[str, Any
     progress, best = load_state(folder.checkpoints, learner) if resume else (Progress(), Best())
     if not resume:
         write_text(folder.recipe, to_toml(plan.recipe.to_dict() | about["options"]))
-        folder.write_run(about["run"] | {"state": "running", "started": datetime.now(UTC).isoformat(timespec="seconds")})
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        folder.write_run(about["run"] | {"state": "running", "started": started})
     else:
         folder.update_run(state="running")
     try:
@@ -186,13 +198,16 @@ def run(plan: Plan, folder: RunFolder, listen: Listener, *, about: dict[str, Any
             finished = _epochs(plan, folder, listen, learner, progress, best, asked)
         if not finished:
             listen(Notice("the time limit ended the training; what it reached is evaluated and kept"))
-        _finish(plan, folder, learner, progress, best, listen)
+        _finish(plan, folder, progress, best)
     except BaseException as error:
+        _write_model(plan, folder, learner, best)
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         folder.update_run(state=state, seconds=round(progress.total_seconds, 1))
         if isinstance(error, KeyboardInterrupt):
-            error.add_note(f"`vitral train --resume {folder.path}` goes on from the last state kept")
-        if isinstance(error, torch.OutOfMemoryError):
+            interrupt = _passed_on(error)
+            interrupt.add_note(f"`vitral train --resume {folder.path}` goes on from the last state kept")
+            raise interrupt from None
+        if _is_out_of_memory(error):
             raise VitralError(_memory_advice(plan.recipe, error)) from error
         raise
 
@@ -212,7 +227,9 @@ def make_learner(plan: Plan) -> Learner:
         scaler=torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16"),
         normalise=Normalise(plan.preprocessing, compute),
         num_classes=len(plan.data.class_names),
-        class_weights=class_weights(counts).to(compute.device) if recipe.class_weights == "balanced" else None,
+        class_weights=class_weights(counts).to(compute.device)
+        if recipe.class_weights == "balanced"
+        else None,
         average=[weight.detach().clone() for weight in weights.master] if recipe.ema_decay else None,
         seed=plan.seed,
         batches_per_epoch=plan.batches.per_epoch,
@@ -227,46 +244,54 @@ def _epochs(
     learner: Learner,
     progress: Progress,
     best: Best,
-    asked: Callable[[], bool],
+    asked: Callable[[], int],
 ) -> bool:
     """All epochs that are left; False where the time limit ended them."""
     stream = plan.batches.stream(progress.epoch, progress.batch)
-    started, kept = monotonic() - progress.total_seconds, monotonic()
+    started, written = monotonic() - progress.total_seconds, monotonic()
+
+    def keep_state() -> None:
+        nonlocal written
+        progress.read()
+        _write_model(plan, folder, learner, best)
+        save_state(folder.checkpoints, learner, progress, best)
+        written = monotonic()
+
+    def out_of_time() -> bool:
+        return plan.time_limit is not None and monotonic() - started > plan.time_limit
 
     def after_step(progress: Progress) -> bool:
-        nonlocal kept
         listen(_step_done(plan, learner, progress))
-        out_of_time = plan.time_limit is not None and monotonic() - started > plan.time_limit
-        if monotonic() - kept > SECONDS_BETWEEN_STATES:
-            save_state(folder.checkpoints, learner, progress, best)
-            kept = monotonic()
-        return not (asked() or out_of_time)
+        if monotonic() - written > SECONDS_BETWEEN_STATES:
+            keep_state()
+        return not (asked() or out_of_time())
 
     while progress.epoch < plan.epochs:
         whole = train_epoch(learner, stream, progress, after_step)
         progress.read()
-        whole = whole or progress.batch == learner.batches_per_epoch
         if asked() and not whole:
-            save_state(folder.checkpoints, learner, progress, best)
-            raise _Stopped
-        if progress.images:
-            figures = _measure_epoch(plan, learner, progress)
-            better = _keep_best(plan, folder, learner, figures, best)
-            folder.append_metrics(figures)
-            listen(EpochDone(figures, plan.epochs, better))
-        progress.epoch, progress.batch = progress.epoch + 1, 0
-        progress.images, progress.loss, progress.correct, progress.seconds = 0, 0.0, 0.0, 0.0
-        save_state(folder.checkpoints, learner, progress, best)
-        kept = monotonic()
-        if not whole and learner.step < learner.steps:
-            return False
+            keep_state()
+            raise _Stopped(asked())
+        figures = _measure_epoch(plan, learner, progress)
+        better = _choose(plan, learner, figures, best)
+        folder.append_metrics(figures)
+        listen(EpochDone(figures, plan.epochs, better))
+        progress.next_epoch()
         if asked() and progress.epoch < plan.epochs:
-            raise _Stopped
-    return True
+            keep_state()
+            raise _Stopped(asked())
+        if out_of_time():
+            break
+    keep_state()
+    return progress.epoch >= plan.epochs
 
 
 def _measure_epoch(plan: Plan, learner: Learner, progress: Progress) -> dict[str, Any]:
-    """An epoch's line of metrics.jsonl, and under "_validation" the probabilities that choose."""
+    """An epoch's line of metrics.jsonl.
+
+    Raises:
+        VitralError: the network's answers are not finite.
+    """
     began = perf_counter()
     figures: dict[str, Any] = {
         "epoch": progress.epoch + 1,
@@ -278,8 +303,13 @@ def _measure_epoch(plan: Plan, learner: Learner, progress: Progress) -> dict[str
         for split in ("validation", "test"):
             if plan.data.split(split):
                 labels, answers = _answers(plan, split)
-                of_truth = answers[np.arange(len(labels)), labels]
-                figures[f"{split}_loss"] = float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean())
+                if not np.isfinite(answers).all():
+                    raise VitralError(
+                        f"the network's answers stopped being finite with step {learner.step}: the last good "
+                        "weights are kept; lower --learning-rate, or give --clip-norm 1 or --precision fp32"
+                    )
+                of_truth = np.maximum(answers[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
+                figures[f"{split}_loss"] = float(-np.log(of_truth).mean())
                 figures[f"{split}_accuracy"] = float((answers.argmax(axis=1) == labels).mean())
                 if split == "validation":
                     figures[f"validation_{plan.recipe.metric}"] = _metric(plan, labels, answers)
@@ -291,37 +321,40 @@ def _measure_epoch(plan: Plan, learner: Learner, progress: Progress) -> dict[str
     return figures
 
 
-def _keep_best(plan: Plan, folder: RunFolder, learner: Learner, figures: dict[str, Any], best: Best) -> bool:
-    """Write the weights if this epoch is the best by validation, or if nothing chooses; says whether it chose."""
+def _choose(plan: Plan, learner: Learner, figures: dict[str, Any], best: Best) -> bool:
+    """Remember the epoch's weights if they are the best by validation, or if nothing chooses; says whether it chose."""
     value = figures.get(f"validation_{plan.recipe.metric}")
-    if value is None:
-        _write_model(plan, folder, learner)
-        return False
     sign = -1 if plan.recipe.metric == "loss" else 1
-    if best.value is not None and sign * value <= sign * best.value:
+    if value is not None and best.value is not None and sign * value <= sign * best.value:
         return False
-    best.epoch, best.value = figures["epoch"], value
-    _write_model(plan, folder, learner)
-    return True
+    if value is not None:
+        best.epoch, best.value = figures["epoch"], value
+    values = learner.weights.master if learner.average is None else learner.average
+    best.weights = [weight.detach().clone() for weight in values]
+    return value is not None
 
 
 def _metric(plan: Plan, labels: np.ndarray, answers: np.ndarray) -> float:
-    evaluation = evaluate_predictions(labels, answers, plan.data.class_names, split="validation")
-    value = getattr(evaluation, plan.recipe.metric)
-    return float("-inf") if value is None else value
+    return getattr(
+        evaluate_predictions(labels, answers, plan.data.class_names, split="validation"), plan.recipe.metric
+    )
 
 
-def _write_model(plan: Plan, folder: RunFolder, learner: Learner) -> None:
-    values = learner.weights.master if learner.average is None else learner.average
-    tensors = dict(zip(learner.weights.names, values, strict=True))
-    write_checkpoint(folder.path, Checkpoint(plan.model.config, plan.preprocessing, plan.data.class_names, tensors))
+def _write_model(plan: Plan, folder: RunFolder, learner: Learner, best: Best) -> None:
+    """Write the chosen weights, unless they have not changed since the last time."""
+    if best.weights is not None:
+        tensors = dict(zip(learner.weights.names, best.weights, strict=True))
+        write_checkpoint(
+            folder.path, Checkpoint(plan.model.config, plan.preprocessing, plan.data.class_names, tensors)
+        )
+        best.weights = None
 
 
-def _finish(plan: Plan, folder: RunFolder, learner: Learner, progress: Progress, best: Best, listen: Listener) -> None:
+def _finish(plan: Plan, folder: RunFolder, progress: Progress, best: Best) -> None:
     """Evaluate the kept weights, and write evaluation.json, predictions.csv and the end of run.json."""
     model = read_checkpoint(folder.path).model()
     plan.model.load_state_dict(model.state_dict())
-    plan.model.to(plan.compute.device, plan.compute.dtype)
+    plan.model.to(plan.compute.device, plan.compute.dtype).eval()
     names = plan.data.class_names
     rows, measured = [], {}
     for split in ("train", "validation", "test"):
@@ -388,19 +421,18 @@ def _measure(plan: Plan) -> float:
     """Seconds a step takes: the fastest of three after a first, the weights put back afterwards."""
     weights = {name: tensor.detach().clone() for name, tensor in plan.model.state_dict().items()}
     learner = make_learner(plan)
-    stream = plan.batches.stream()
+    stream = cycle(islice(plan.batches.stream(), 4))  # a training may have fewer batches
     try:
         times = []
         with _random_state_put_back():
             for _ in range(4):
                 started = perf_counter()
-                group = list(islice(stream, plan.recipe.accumulate))
-                if not group:
-                    break
-                train_step(learner, group).tolist()
-                times.append((perf_counter() - started) / len(group) * plan.recipe.accumulate)
-        return min(times[1:] or times)
-    except torch.OutOfMemoryError as error:
+                train_step(learner, [next(stream)]).tolist()
+                times.append(perf_counter() - started)
+        return min(times[1:]) * plan.recipe.accumulate
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
         raise VitralError(_memory_advice(plan.recipe, error)) from error
     finally:
         plan.model.to(plan.compute.device, torch.float32)
@@ -419,20 +451,29 @@ def _compile_pays(compute: Compute, seconds: float) -> tuple[bool, str]:
 
 def _default_workers(compute: Compute) -> int:
     """Reading beside a GPU takes processes; beside a processor that computes they would only take turns."""
-    if compute.device.type == "cpu" or not os.name == "posix":
+    if compute.device.type == "cpu" or os.name != "posix":
         return 0
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
 
 
 def _steps_per_epoch(data: LabelledImages, recipe: Recipe) -> int:
-    return -(-(-(-len(data.split("train")) // recipe.batch_size)) // recipe.accumulate)
+    return math.ceil(math.ceil(len(data.split("train")) / recipe.batch_size) / recipe.accumulate)
 
 
-def _memory_advice(recipe: Recipe, error: torch.OutOfMemoryError) -> str:
-    asked = str(error).split(". ")[0].removeprefix("CUDA out of memory").strip(". ").lower()
-    smaller = max(1, recipe.batch_size // 2)
-    factor = -(-recipe.total_batch // smaller)
-    return f"not enough memory ({asked}): give --batch-size {smaller} --accumulate {factor}, which keeps {recipe.total_batch} images an update"
+def _is_out_of_memory(error: BaseException) -> bool:
+    # A processor's memory has no error of its own in torch.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _memory_advice(recipe: Recipe, error: BaseException) -> str:
+    found = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+    problem = f"not enough memory ({found[1]} more were asked for)" if found else "not enough memory"
+    total = recipe.total_batch
+    if recipe.batch_size == 1:
+        return f"{problem}, though one image is computed at a time: take a smaller model or a smaller --image-size"
+    smaller = max(size for size in range(1, recipe.batch_size // 2 + 1) if total % size == 0)
+    sizes = f"--batch-size {smaller} --accumulate {total // smaller}"
+    return f"{problem}: give {sizes}, which keeps the {total} images an update stands on"
 
 
 @contextmanager
@@ -443,37 +484,52 @@ def _random_state_put_back() -> Iterator[None]:
         yield
 
 
-class _Stopped(Exception):
-    """The training stopped because it was asked to, its state kept."""
+class _Stopped(KeyboardInterrupt):
+    """The training stopped because a signal asked it to."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def _passed_on(error: KeyboardInterrupt) -> KeyboardInterrupt:
+    """Send the signal again to whoever handled it before the training; what that raises, or else the error itself."""
+    if isinstance(error, _Stopped):
+        try:
+            signal.raise_signal(error.number)
+        except KeyboardInterrupt as raised:
+            return raised
+    return error
 
 
 @contextmanager
-def _stop_asked() -> Iterator[Callable[[], bool]]:
+def _stop_asked() -> Iterator[Callable[[], int]]:
     """Within the block a first Ctrl-C or SIGTERM only asks, so that no step is cut in half; a second one stops at once.
 
-    When the training has stopped on that, the signal is sent again to whoever handled it before.
+    What the block is given tells the number of the signal that asked, 0 where none did.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: 0
         return
     asked: list[int] = []
     owner = os.getpid()
 
     def ask(number: int, _frame: object) -> None:
-        if os.getpid() != owner:  # a data worker: nothing to keep there
-            os._exit(128 + number)
+        if os.getpid() != owner:  # a data worker, which Ctrl-C reaches too: it ends with the training
+            return
         asked.append(number)
         if len(asked) > 1:
             raise KeyboardInterrupt
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
-    except _Stopped:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.raise_signal(asked[0])
-        raise KeyboardInterrupt from None  # where that handler did nothing
+        yield lambda: asked[0] if asked else 0
+    except RuntimeError:
+        if not asked:
+            raise
+        raise _Stopped(
+            asked[0]
+        ) from None  # the signal ended the data workers too, which their loader reports so
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

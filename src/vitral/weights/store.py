@@ -1,18 +1,18 @@
 """A model on disk: config.json and model.safetensors, side by side."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
 from vitral.errors import ConfigError, UsageError, WeightsError
-from vitral.files import written_whole, write_json
+from vitral.files import write_json, written_whole
 from vitral.images import Preprocessing
-from vitral.model import ViTConfig, VisionTransformer
+from vitral.model import VisionTransformer, ViTConfig
 
 CONFIG, TENSORS = "config.json", "model.safetensors"
 
@@ -32,7 +32,10 @@ class Checkpoint:
         Raises:
             WeightsError: the tensors are not those of the architecture; the first is named with both shapes.
         """
-        model = VisionTransformer(self.config)
+        with torch.random.fork_rng(
+            []
+        ):  # the random weights are replaced: the caller's generator stays as it is
+            model = VisionTransformer(self.config)
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
         for name in sorted(expected.keys() | found.keys()):
@@ -45,7 +48,9 @@ class Checkpoint:
         return model.eval()
 
 
-def load_model(weights: str | Path, *, num_classes: int | None = None, image_size: int | tuple[int, int] | None = None) -> VisionTransformer:
+def load_model(
+    weights: str | Path, *, num_classes: int | None = None, image_size: int | tuple[int, int] | None = None
+) -> VisionTransformer:
     """The network behind WEIGHTS, in evaluation mode.
 
     Args:
@@ -75,10 +80,12 @@ def find_checkpoint(weights: str | Path) -> Path:
     if folder.name == TENSORS and folder.is_file():
         folder = folder.parent
     if not folder.exists():
-        raise UsageError(f"there are no weights at {weights}: give the folder of a run, with config.json and model.safetensors")
+        raise UsageError(
+            f"there are no weights at {weights}: give a run's folder, with {CONFIG} and {TENSORS}"
+        )
     for name in (CONFIG, TENSORS):
         if not (folder / name).is_file():
-            raise UsageError(f"{folder} holds no {name}: give the folder of a run, or of a checkpoint of vitral's")
+            raise UsageError(f"{folder} holds no {name}: give the folder of a run or of vitral's checkpoint")
     return folder
 
 
@@ -90,27 +97,55 @@ def read_checkpoint(weights: str | Path) -> Checkpoint:
         WeightsError: its files are damaged or of a newer format.
     """
     folder = find_checkpoint(weights)
+    config, preprocessing, class_names = read_config(folder)
+    file = folder / TENSORS
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tensors = safetensors.torch.load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{file} is no whole safetensors file ({error}): copy it again") from error
+    return Checkpoint(config, preprocessing, class_names, tensors)
+
+
+def read_config(folder: str | Path) -> tuple[ViTConfig, Preprocessing, tuple[str, ...]]:
+    """Architecture, preprocessing and class names from a folder's config.json, which may stand there alone.
+
+    Raises:
+        WeightsError: the file is missing, damaged or of a newer format.
+    """
+    file = Path(folder) / CONFIG
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder / CONFIG} cannot be read ({error}): restore it from the run") from error
+        raise WeightsError(f"{file} cannot be read ({error}): restore it from the run") from error
     if not isinstance(content, dict) or content.get("format") != "vitral":
-        raise WeightsError(f'{folder / CONFIG} is not vitral\'s ("format": "vitral" is missing): give the folder of a run')
+        raise WeightsError(f'{file} is not vitral\'s ("format": "vitral" is missing): give a run\'s folder')
     if content.get("version") != 1:
-        raise WeightsError(f"{folder / CONFIG} is of version {content.get('version')!r}, this vitral reads 1: upgrade vitral")
+        version = content.get("version")
+        raise WeightsError(f"{file} is of version {version!r}, this vitral reads 1: upgrade vitral")
     try:
         config = ViTConfig.from_dict(content["architecture"])
         preprocessing = Preprocessing.from_dict(content["preprocessing"])
         class_names = tuple(map(str, content["class_names"]))
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise WeightsError(f"{folder / CONFIG} is damaged ({error}): restore it from the run") from error
+        raise WeightsError(f"{file} is damaged ({error}): restore it from the run") from error
     if len(class_names) != config.num_classes:
-        raise WeightsError(f"{folder / CONFIG} names {len(class_names)} classes for {config.num_classes} outputs: restore it from the run")
-    try:
-        tensors = safetensors.torch.load_file(folder / TENSORS)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{folder / TENSORS} is no whole safetensors file ({error}): copy it again") from error
-    return Checkpoint(config, preprocessing, class_names, tensors)
+        counts = f"{len(class_names)} classes for {config.num_classes} outputs"
+        raise WeightsError(f"{file} names {counts}: restore it from the run")
+    return config, preprocessing, class_names
+
+
+def write_config(
+    folder: str | Path, config: ViTConfig, preprocessing: Preprocessing, class_names: Sequence[str]
+) -> None:
+    """Write config.json into `folder`, whole or not at all."""
+    content = {
+        "format": "vitral",
+        "version": 1,
+        "architecture": config.to_dict(),
+        "preprocessing": preprocessing.to_dict(),
+        "class_names": list(class_names),
+    }
+    write_json(Path(folder) / CONFIG, content)
 
 
 def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
@@ -119,18 +154,7 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     with written_whole(folder / TENSORS) as file:
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
         file.write(safetensors.torch.save(contiguous, metadata={"format": "pt"}))
-    write_json(folder / CONFIG, describe(checkpoint))
-
-
-def describe(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The content of config.json."""
-    return {
-        "format": "vitral",
-        "version": 1,
-        "architecture": checkpoint.config.to_dict(),
-        "preprocessing": checkpoint.preprocessing.to_dict(),
-        "class_names": list(checkpoint.class_names),
-    }
+    write_config(folder, checkpoint.config, checkpoint.preprocessing, checkpoint.class_names)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -1,0 +1,67 @@
+"""`vitral evaluate`: the figures of a model on a split."""
+
+from typing import Literal
+
+from vitral.cli.output import print_result, progress, table
+
+
+def evaluate(
+    run: str,
+    data: str | None = None,
+    /,
+    *,
+    split: Literal["train", "validation", "test"] = "test",
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    columns: str | None = None,
+    data_root: str | None = None,
+    group_by: str | None = None,
+    language: str | None = None,
+    json: bool = False,
+) -> int:
+    """Measure a run on a split of its own data or of other data.
+
+    Classes are matched by name. Test images that the run trained or chose on are left out and counted.
+
+    Args:
+        run: RUN, or any WEIGHTS with a classifier.
+        data: DATA to measure on; default: the run's own. DATA without splits is measured whole.
+        split: Which images.
+        device: auto, cpu, cuda (cuda:1) or mps.
+        precision: Of the computation; auto: bf16 where the device multiplies it natively.
+        columns: A csv's other headings: path=id_code,label=diagnosis.
+        data_root: Where the files of torchvision:NAME are.
+        group_by: "folder" or a regular expression on the path: intervals then count groups, not images.
+        language: en or pt, of what people read; default: the system's.
+        json: Print all figures as JSON.
+    """
+    from vitral.language import choose_language
+    from vitral.workflow import evaluate as work
+    from vitral.workflow.progress import Display
+    from vitral.workflow.results import result_lines
+
+    spoken = choose_language(language)
+    with Display(spoken) as display:
+        figures = work(
+            run,
+            data,
+            split=split,
+            device=device,
+            precision=precision,
+            columns=columns,
+            data_root=data_root,
+            group_by=group_by,
+            progress=display.counting,
+        )
+    for note in figures["notes"]:
+        progress().print(note)
+
+    def text(console) -> None:
+        for line in result_lines(figures, spoken):
+            console.print(line)
+        headings = ["", "precision", "recall", "f1", "images"]
+        rows = [[name, *(one[key] for key in headings[1:])] for name, one in figures["per_class"].items()]
+        console.print(table(headings, rows))
+
+    print_result(figures, json, text)
+    return 0

@@ -1,0 +1,65 @@
+"""`vitral predict`: what images show."""
+
+import sys
+from typing import Any, Literal
+
+from vitral.cli.output import number, print_result, results
+
+
+def predict(
+    run: str,
+    image: str,
+    /,
+    *images: str,
+    top: int = 5,
+    unsure_below: float | None = None,
+    output: str | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    json: bool = False,
+) -> int:
+    """Say what images show.
+
+    A file that cannot be read is said so in its place; the others are still answered, and the exit status is 1.
+
+    Args:
+        run: RUN, or any WEIGHTS with a classifier.
+        image: A file, a folder (with all folders below it, sorted), wildcards, or - for one image's bytes.
+        images: More of these.
+        top: How many of the most probable classes to name.
+        unsure_below: Mark answers whose probability is below this.
+        output: FILE.csv or FILE.json to write the answers to.
+        device: auto, cpu, cuda (cuda:1) or mps.
+        precision: Of the computation; auto: bf16 where the device multiplies it natively.
+        json: Print a JSON list, one object an image in the order given.
+    """
+    from vitral.workflow.prediction import answers, check_output, expand, write_answers
+    from vitral.workflow.progress import Display
+
+    if output is not None:
+        check_output(output)
+    words = [image, *images]
+    wanted = expand(words, sys.stdin.buffer.read() if "-" in words else None)
+    from vitral.inference import Classifier
+
+    classifier = Classifier.load(run, device=device, precision=precision)
+    rows: list[dict[str, Any]] = []
+    with Display() as display:
+        for row in display.each(answers(classifier, wanted, top=top, unsure_below=unsure_below), len(wanted)):
+            rows.append(row)
+            if not json and output is None:
+                results().print(_line(row))
+    if output is not None:
+        write_answers(output, rows)
+    bad = sum("error" in row for row in rows)
+    written = f"{len(rows) - bad:,} of {len(rows):,} images answered in {output}"
+    print_result(rows, json, lambda console: console.print(written) if output is not None else None)
+    return 1 if bad else 0
+
+
+def _line(row: dict[str, Any]) -> str:
+    """One answer in one line."""
+    if "error" in row:
+        return f"{row['path']}: error: {row['error']}"
+    said = ", ".join(f"{one['label']} {number(round(one['probability'], 4))}" for one in row["top"])
+    return f"{row['path']}: {said}" + (" (unsure)" if row.get("unsure") else "")

@@ -1,0 +1,43 @@
+"""`vitral report`: the page of a run, or one page that compares several."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from vitral.cli.output import print_result, progress
+
+
+def report(
+    run: str,
+    /,
+    *runs: str,
+    output: str | None = None,
+    images: Annotated[bool, Parameter(negative="--no-images")] = True,
+    language: str | None = None,
+    json: bool = False,
+) -> int:
+    """Write a run as one self-contained HTML page.
+
+    Several runs give one page with overlaid curves, what differs in their recipes, and how they compare on the
+    images that both were measured on.
+
+    Args:
+        run: RUN, whose report.html is written anew.
+        runs: More runs, to be compared with the first.
+        output: Where the comparison of several runs is written; default: comparison.html in the current folder.
+        images: Show pictures and file names; --no-images leaves them out, for pages that travel.
+        language: en or pt; default: the system's.
+        json: Print where the page is as JSON.
+    """
+    from vitral.language import choose_language
+    from vitral.workflow import report as work
+
+    page = work(
+        [run, *runs],
+        output=output,
+        images=images,
+        language=choose_language(language),
+        warn=lambda text: progress().print(text),
+    )
+    print_result({"report": str(page)}, json, lambda console: console.print(str(page)))
+    return 0

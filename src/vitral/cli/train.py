@@ -1,0 +1,140 @@
+"""`vitral train`: from scratch with --model, fine-tuning with --from, going on with --resume."""
+
+import re
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from vitral.cli.output import print_result
+from vitral.cli.recipe_options import RecipeOptions
+from vitral.errors import UsageError
+from vitral.language import choose_language
+
+NOTHING_GIVEN = RecipeOptions()
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def train(
+    data: str | None = None,
+    /,
+    *,
+    model: str | None = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    output: str | None = None,
+    overwrite: bool = False,
+    resume: str | None = None,
+    dry_run: bool = False,
+    time_limit: str | None = None,
+    recipe: str | None = None,
+    print_recipe: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    compile: Annotated[bool | None, Parameter(negative="--no-compile")] = None,
+    workers: int | None = None,
+    validation: float | None = None,
+    split_seed: int = 0,
+    group_by: str | None = None,
+    columns: str | None = None,
+    data_root: str | None = None,
+    strict: bool = False,
+    language: str | None = None,
+    json: bool = False,
+    recipe_fields: Annotated[RecipeOptions, Parameter(name="*")] = NOTHING_GIVEN,
+) -> int:
+    """Train a model from scratch, or fine-tune one.
+
+    Before the first step it shows what it will do and what that will cost; afterwards the run folder holds the
+    model, its figures and a report.
+
+    Args:
+        data: DATA: a folder of class folders, a .csv with path,label, digits, food-vision-mini, torchvision:NAME.
+        model: MODEL to train from random weights, such as vit_tiny_patch16_224 ("vitral models" lists them).
+        from_: WEIGHTS to fine-tune, such as the folder of an earlier run; classes are matched by name.
+        output: The run folder; default: the next free runs/NAME-1, -2, and so on.
+        overwrite: Replace the run that stands at --output.
+        resume: RUN that was interrupted; it goes on as it began. Only --time-limit, --device and --workers go with it.
+        dry_run: Show what would be done and what it would cost, and stop before the first step.
+        time_limit: End in this time, however far it is: 90s, 30m, 2h, 1h30m.
+        recipe: Recipe by name or from a .toml file; default: small-data with --model, paper-finetune with --from.
+            Others: paper-imagenet1k, paper-imagenet21k, tutorial.
+        print_recipe: Print the resolved recipe as TOML, and stop.
+        seed: Seed of weights, order, augmentation and dropout.
+        device: auto, cpu, cuda (cuda:1) or mps.
+        precision: Of the computation; auto: bf16 where the device multiplies it natively.
+        compile: Whether to use torch.compile; default: where it saves more time than it takes.
+        workers: Processes that read images; default: as fits the machine.
+        validation: Share of the training images to choose on, where DATA has test but no validation.
+        split_seed: Another number divides DATA without splits in another way.
+        group_by: "folder" or a regular expression on the path: members of a group stay on one side of the split.
+        columns: A csv's other headings: path=id_code,label=diagnosis.
+        data_root: Where the files of torchvision:NAME are.
+        strict: Stop at a single bad file, instead of listing it and going on without it.
+        language: en or pt, of what people read; default: the system's.
+        json: Print the run's folder and its evaluation (with --dry-run the overview) as JSON.
+        recipe_fields: Fields of the recipe.
+    """
+    given = recipe_fields.given()
+    if print_recipe:
+        return _print_recipe(recipe, from_, given, json)
+    from vitral.workflow import train as work
+
+    run = work(
+        data,
+        model=model,
+        weights=from_,
+        recipe=recipe,
+        output=output,
+        overwrite=overwrite,
+        resume=resume,
+        dry_run=dry_run,
+        seed=seed,
+        device=device,
+        precision=precision,
+        compile=compile,
+        workers=workers,
+        time_limit=_seconds(time_limit),
+        validation=validation,
+        split_seed=split_seed,
+        group_by=group_by,
+        columns=columns,
+        data_root=data_root,
+        strict=strict,
+        language=language,
+        command=["vitral", *sys.argv[1:]],
+        **given,
+    )
+    if dry_run:
+        if json:  # people have read it on standard error already
+            print_result(run.overview, True, lambda _: None)
+        return 0
+    document = {"run": str(run.path), "evaluation": run.metrics}
+
+    def text(console) -> None:
+        from vitral.workflow.results import result_lines
+
+        for line in result_lines(run.metrics, choose_language(language)):
+            console.print(line)
+        console.print(f"{run.path}/report.html")
+
+    print_result(document, json, text)
+    return 0
+
+
+def _print_recipe(name: str | None, weights: str | None, given: dict, as_json: bool) -> int:
+    from vitral.training.recipe import recipe_for, to_toml
+
+    resolved = recipe_for(name or ("paper-finetune" if weights else "small-data"), **given).to_dict()
+    print_result(resolved, as_json, lambda console: console.print(to_toml(resolved), end=""))
+    return 0
+
+
+def _seconds(text: str | None) -> float | None:
+    """`90s`, `30m`, `2h` or `1h30m` in seconds."""
+    if text is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise UsageError(f"--time-limit {text} is no duration: write 90s, 30m, 2h or 1h30m")
+    return sum(float(number) * SECONDS[unit] for number, unit in parts)

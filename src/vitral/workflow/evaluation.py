@@ -1,0 +1,184 @@
+"""`evaluate`: what a model is worth on a split of its own data, or of other data."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitral.data import SPLITS, LabelledImages, Sample, open_data, read_splits, without_seen
+from vitral.data.loader import evaluation_batches
+from vitral.data.scan import Progress
+from vitral.errors import DataError, UsageError
+from vitral.files import write_json
+from vitral.inference import Classifier, probabilities
+from vitral.runs import Evaluation, Predictions, RunFolder, evaluate_predictions, write_predictions
+from vitral.workflow.options import columns_of, open_own_data, read_options
+from vitral.workflow.starting import with_channels
+
+BATCH = 64
+
+
+def evaluate(
+    run: str | PathLike[str],
+    data: str | PathLike[str] | None = None,
+    *,
+    split: str = "test",
+    device: str = "auto",
+    precision: str = "auto",
+    columns: str | Mapping[str, str] | None = None,
+    data_root: str | PathLike[str] | None = None,
+    group_by: str | None = None,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Measure a model against labelled images.
+
+    Classes are matched by name; images of classes that the model does not know count as wrong. Test images that the
+    run trained or chose on are left out. A run that stopped before its own evaluation gets evaluation.json and
+    predictions.csv by this.
+
+    Args:
+        run: a run folder, or WEIGHTS with a classifier.
+        data: DATA; the run's own, with the run's own splits, unless said. DATA without splits is measured whole.
+        split: "train", "validation" or "test".
+        device, precision: as for `train`.
+        columns, data_root, group_by: as for `train`; of `data`.
+        progress: called with the number of images looked at so far and in all.
+        warn: told what a person should know about the figures, one sentence each.
+
+    Returns:
+        The content of evaluation.json for this, and under "notes" what `warn` was told.
+
+    Raises:
+        UsageError: no such run, or data are needed.
+        DataError: the split has no image.
+    """
+    if split not in SPLITS:
+        raise UsageError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
+    folder = RunFolder(Path(run))
+    classifier = Classifier.load(folder.path, device=device, precision=precision)
+    if data is None:
+        task = _own(folder, split, progress)
+    else:
+        opened = open_data(
+            fspath(data),
+            columns=columns_of(columns),
+            data_root=data_root,
+            group_by=group_by,
+            progress=progress,
+        )
+        task = _other(folder, opened, split)
+    evaluation, answers = _measure(classifier, task)
+    notes = [*task.notes, *_class_notes(evaluation)]
+    if warn is not None:
+        for note in notes:
+            warn(note)
+    figures = evaluation.to_dict(
+        device=str(classifier.compute.device), backend=classifier.backend, precision=classifier.precision
+    )
+    if data is None and not folder.evaluation.exists():
+        write_json(folder.evaluation, figures)
+        write_predictions(folder.predictions, _predictions(classifier.class_names, task, answers))
+    return figures | {"notes": notes}
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The images to be measured."""
+
+    data: LabelledImages
+    samples: tuple[Sample, ...]
+    split: str
+    batch: int
+    notes: tuple[str, ...] = ()
+
+
+def _own(folder: RunFolder, split: str, progress: Progress | None) -> _Task:
+    """A split of the run's own data."""
+    if not folder.exists():
+        raise UsageError(f"{folder.path} is a model without a run's files: name the DATA to measure it on")
+    options, recipe = read_options(folder)
+    data = open_own_data(folder, options, progress)
+    samples = data.split(split)
+    if not samples:
+        there = [name for name in SPLITS if data.split(name)]
+        choice = " or ".join(f"--split {name}" for name in there)
+        raise DataError(f"{folder.path} has no {split} split: choose {choice}, or name other DATA")
+    # The same batches as when training ended give the same figures to the last digit.
+    return _Task(data, samples, split, max(BATCH, recipe.batch_size))
+
+
+def _other(folder: RunFolder, data: LabelledImages, split: str) -> _Task:
+    """A split of other data, without what the run has seen."""
+    notes: list[str] = []
+    if data.splits_given:
+        notes += data.notes
+        if not data.split(split):
+            there = " and ".join(name for name in SPLITS if data.split(name))
+            raise DataError(f"{data.spec} has no {split} split, only {there}: choose another --split")
+    else:
+        data = replace(data, samples=tuple(replace(sample, split=split) for sample in data.samples), notes=())
+        notes.append(f"{data.spec} has no splits: all of its {len(data.samples):,} images are measured")
+    if data.bad_files:
+        first = data.bad_files[0]
+        notes.append(f"{len(data.bad_files):,} files cannot be used, first {first.path}: {first.reason}")
+    if split == "test" and folder.splits.exists():
+        seen = {row.hash for row in read_splits(folder.splits) if row.split in ("train", "validation")}
+        before = len(data.notes)
+        data = without_seen(data, seen)
+        notes += data.notes[before:]
+        if not data.split(split):
+            raise DataError(
+                f"{folder.path} trained or chose on every one of these images: measure it on images it has not seen"
+            )
+    return _Task(data, data.split(split), split, BATCH, tuple(notes))
+
+
+def _measure(classifier: Classifier, task: _Task) -> tuple[Evaluation, np.ndarray]:
+    """The figures, and the probabilities `(images, classes)` behind them."""
+    data = with_channels(task.data, classifier.preprocessing.channels)
+    batches = evaluation_batches(data, task.samples, classifier.preprocessing, task.batch)
+    answers = probabilities(classifier.model, batches, classifier.preprocessing, classifier.compute)
+    number = {name: label for label, name in enumerate(classifier.class_names)}
+    truth = [data.class_names[sample.label] for sample in task.samples]
+    evaluation = evaluate_predictions(
+        np.array([number.get(name, -1) for name in truth]),
+        answers,
+        classifier.class_names,
+        split=task.split,
+        groups=[sample.group for sample in task.samples] if data.has_groups else None,
+        unknown=[name for name in truth if name not in number],
+    )
+    return evaluation, answers
+
+
+def _class_notes(evaluation: Evaluation) -> list[str]:
+    notes = []
+    if evaluation.unknown_classes:
+        count = sum(evaluation.unknown_classes.values())
+        names = _named(list(evaluation.unknown_classes))
+        notes.append(
+            f"{count:,} images are of classes that the model does not know and count as wrong: {names}"
+        )
+    if evaluation.missing_classes:
+        notes.append(f"no image of {_named(evaluation.missing_classes)}, which the model knows")
+    return notes
+
+
+def _predictions(class_names: tuple[str, ...], task: _Task, answers: np.ndarray) -> Predictions:
+    return Predictions(
+        class_names=class_names,
+        paths=tuple(sample.path for sample in task.samples),
+        labels=tuple(task.data.class_names[sample.label] for sample in task.samples),
+        splits=tuple(sample.split for sample in task.samples),
+        predicted=tuple(class_names[int(answer.argmax())] for answer in answers),
+        probabilities=answers,
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(map(repr, names[:10])) + more

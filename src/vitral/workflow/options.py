@@ -1,0 +1,133 @@
+"""What `train` was asked for beyond the recipe.
+
+It is kept in recipe.toml, so that resuming and evaluating need to be told nothing again.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from vitral.data import LabelledImages, open_data
+from vitral.data.scan import Progress
+from vitral.errors import UsageError, VitralError
+from vitral.runs import RunFolder
+from vitral.training import Recipe
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run was asked to do, as its recipe.toml keeps it; None: not asked for, or left to the machine.
+
+    Args:
+        data: DATA as it was written.
+        model, weights: what the run started from, one of the two.
+        columns: as on the command line, "path=id_code,label=diagnosis".
+        seed, device, precision, compile, workers, validation, split_seed, group_by, data_root, strict: as `train` has
+            them.
+    """
+
+    data: str
+    model: str | None = None
+    weights: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    compile: bool | None = None
+    workers: int | None = None
+    validation: float | None = None
+    split_seed: int = 0
+    group_by: str | None = None
+    columns: str | None = None
+    data_root: str | None = None
+    strict: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat values; None where nothing was asked for."""
+        return asdict(self)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def open(self, *, splits: Path | None = None, progress: Progress | None = None) -> LabelledImages:
+        """Open DATA as it was asked for.
+
+        Args:
+            splits: a run's splits.csv, which then says which image is on which side.
+            progress: called with the number of images looked at so far and in all.
+        """
+        return open_data(
+            self.data,
+            columns=columns_of(self.columns),
+            data_root=self.data_root,
+            group_by=self.group_by,
+            validation=None if splits else self.validation,
+            split_seed=self.split_seed,
+            strict=self.strict,
+            splits=splits,
+            progress=progress,
+        )
+
+
+def read_options(folder: RunFolder) -> tuple[Options, Recipe]:
+    """What a run was asked to do, and by which recipe.
+
+    Raises:
+        UsageError: the folder holds no run.
+        VitralError: its recipe.toml is missing or damaged.
+    """
+    folder.read_run()
+    own = {field.name for field in fields(Options)}
+    taught = {field.name for field in fields(Recipe)}
+    try:
+        values = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
+        options = Options(**{name: value for name, value in values.items() if name in own})
+        return options, Recipe(**{name: value for name, value in values.items() if name in taught})
+    except (OSError, ValueError, TypeError) as error:
+        raise VitralError(f"{folder.recipe} cannot be read ({error}): restore it, or train anew") from error
+
+
+def open_own_data(folder: RunFolder, options: Options, progress: Progress | None = None) -> LabelledImages:
+    """The images that a run was trained on, on the sides that its splits.csv says.
+
+    Raises:
+        UsageError: DATA is not where it was; the text says how it was named.
+        DataError: images are missing or changed.
+    """
+    check_is_here(folder, options)
+    return options.open(splits=folder.splits, progress=progress)
+
+
+def check_is_here(folder: RunFolder, options: Options) -> None:
+    """UsageError where a run's DATA was a path, and no such path is seen from the current folder."""
+    spec = options.data
+    is_a_name = (
+        spec in ("digits", "food-vision-mini") or ":" in spec[2:]
+    )  # a Windows path has its colon before
+    if not is_a_name and not Path(spec).expanduser().exists():
+        raise UsageError(
+            f"{spec}, which {folder.path} was trained on, is not here: "
+            "call vitral from the folder where training was started, or put the images back"
+        )
+
+
+def columns_of(text: str | Mapping[str, str] | None) -> dict[str, str] | None:
+    """`path=id_code,label=diagnosis` as {"path": "id_code", "label": "diagnosis"}.
+
+    Raises:
+        UsageError: a part without `=`.
+    """
+    if text is None or isinstance(text, Mapping):
+        return dict(text) if text else None
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and sign and heading.strip() for name, sign, heading in parts):
+        raise UsageError(f"--columns {text!r} is not of the form path=HEADING,label=HEADING: write it so")
+    return {name.strip(): heading.strip() for name, _, heading in parts}
+
+
+def columns_text(columns: str | Mapping[str, str] | None) -> str | None:
+    """The reverse of `columns_of`, checked."""
+    parsed = columns_of(columns)
+    return ",".join(f"{name}={heading}" for name, heading in parsed.items()) if parsed else None

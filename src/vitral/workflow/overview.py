@@ -1,0 +1,167 @@
+"""What a training is about to do, known before its first step: as plain data, and as text for people."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from vitral.data import SPLITS, LabelledImages
+from vitral.device import describe
+from vitral.language import Language
+from vitral.model.summary import summarise
+from vitral.reporting.texts import wording_of
+from vitral.runs import machine
+from vitral.training import Plan
+from vitral.workflow.options import Options
+from vitral.workflow.texts import TEXTS
+
+CLASSES_SHOWN, FILES_SHOWN = 20, 100
+
+
+def describe_plan(plan: Plan, options: Options) -> dict[str, Any]:
+    """The overview as plain values for JSON."""
+    config, compute = plan.model.config, plan.compute
+    size = summarise(config)
+    return {
+        "data": describe_data(plan.data),
+        "model": {
+            "name": options.model,
+            "weights": options.weights,
+            "parameters": size.parameters,
+            "multiply_adds": size.multiply_adds,
+            "image_size": list(config.image_size),
+            "channels": config.channels,
+        },
+        "recipe": plan.recipe.to_dict(),
+        "machine": machine()
+        | {
+            "device": describe(compute.device),
+            "device_reason": compute.device_reason,
+            "precision": compute.precision,
+            "precision_reason": compute.precision_reason,
+        },
+        "compile": plan.compiled,
+        "compile_reason": plan.compile_reason,
+        "workers": plan.workers,
+        "epochs": plan.epochs,
+        "steps": plan.steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "seconds_per_step": plan.seconds_per_step,
+        "seconds": plan.seconds,
+        "disk_bytes": plan.disk_bytes,
+        "notes": list(plan.notices),
+    }
+
+
+def describe_data(data: LabelledImages) -> dict[str, Any]:
+    """What DATA holds, as run.json keeps it."""
+    return {
+        "spec": data.spec,
+        "name": data.name,
+        "images": data.counts(),
+        "sizes": {name: list(size) for name, size in vars(data.sizes).items()},
+        "channels": data.channels,
+        "bad_files": [vars(file) for file in data.bad_files],
+        "left_out": [vars(image) for image in data.left_out],
+    }
+
+
+def overview_lines(overview: dict[str, Any], language: Language = "en") -> Iterator[str]:
+    """The overview as people read it, line by line."""
+    words, texts = wording_of(language), TEXTS[language]
+
+    def counted(key: str, count: int) -> str:
+        one, more = texts[key].split("|")
+        return (one if count == 1 else more).format(count=words.number(count))
+
+    data, model, machine = overview["data"], overview["model"], overview["machine"]
+    images = data["images"]
+    total = sum(count for by_class in images.values() for count in by_class.values())
+    classes = list(dict.fromkeys(name for by_class in images.values() for name in by_class))
+    sizes = {name: f"{height} × {width}" for name, (height, width) in data["sizes"].items()}
+    alike = len(set(sizes.values())) == 1
+    yield f"{data['spec']}: " + texts["data"].format(
+        images=counted("images", total),
+        classes=words.number(len(classes)),
+        sizes=sizes["median"] if alike else texts["sizes"].format(**sizes),
+        colours=texts["grey" if data["channels"] == 1 else "rgb"],
+    )
+    yield from _table(images, classes, language)
+    if data["bad_files"]:
+        yield texts["bad_files"].format(count=counted("files", len(data["bad_files"]))) + ":"
+        for file in data["bad_files"][:FILES_SHOWN]:
+            yield f"  {file['path']}: {file['reason']}"
+        if len(data["bad_files"]) > FILES_SHOWN:
+            yield "  " + texts["more_files"].format(count=len(data["bad_files"]) - FILES_SHOWN)
+    if data["left_out"]:
+        yield texts["left_out"].format(count=counted("images", len(data["left_out"])))
+
+    size = texts["parameters"].format(
+        parameters=words.large(model["parameters"]), multiply_adds=words.large(model["multiply_adds"])
+    )
+    start = (
+        texts["from_weights"].format(weights=model["weights"])
+        if model["weights"]
+        else texts["random_weights"]
+    )
+    pixels = texts["input"].format(size=" × ".join(map(str, model["image_size"])))
+    facts = [
+        ("model", ", ".join(part for part in (model["name"], start, size, pixels) if part)),
+        ("recipe", ", ".join(f"{name} {value}" for name, value in told(overview["recipe"]).items())),
+        ("machine", _machine(overview, machine, language, counted("workers", overview["workers"]))),
+        (
+            "cost",
+            texts["time"].format(
+                seconds=f"{words.significant(overview['seconds_per_step'])} s",
+                steps=words.number(overview["steps_per_epoch"]),
+                epochs=words.number(overview["epochs"]),
+                total=words.duration(overview["seconds"]),
+                disk=words.number(overview["disk_bytes"] / 1e6),
+            ),
+        ),
+        *(("notes", note) for note in overview["notes"]),
+    ]
+    width = max(len(texts[name]) for name, _ in facts)
+    for name, text in facts:
+        yield f"{texts[name]:{width}}  {text}"
+
+
+def told(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's fields that do something: without those at 0, "" or "none", and what belongs to these."""
+    idle = {name for name, value in recipe.items() if value in (0, "", "none")}
+    if "randaugment" in idle:
+        idle.add("randaugment_magnitude")
+    if {"mixup", "cutmix"} <= idle:
+        idle.add("mix_probability")
+    if "steps" not in idle:
+        idle.add("epochs")
+    return {name: value for name, value in recipe.items() if name not in idle}
+
+
+def _machine(overview: dict[str, Any], machine: dict[str, Any], language: Language, workers: str) -> str:
+    texts = TEXTS[language]
+    compiled = texts["compiled" if overview["compile"] else "not_compiled"]
+    parts = [
+        f"{machine['device']} ({machine['device_reason']})",
+        f"{machine['precision']} ({machine['precision_reason']})",
+        f"{compiled} ({overview['compile_reason']})",
+    ]
+    return ", ".join(parts + ([workers] if overview["workers"] else []))
+
+
+def _table(images: dict[str, dict[str, int]], classes: list[str], language: Language) -> Iterator[str]:
+    """Images by class and split, the first classes and the sums."""
+    words, texts = wording_of(language), TEXTS[language]
+    splits = [split for split in SPLITS if split in images]
+    rows = [[texts["class"], *(texts[f"split_{split}"] for split in splits)]]
+    for name in classes[:CLASSES_SHOWN]:
+        rows.append([name, *(words.number(images[split].get(name, 0)) for split in splits)])
+    if len(classes) > CLASSES_SHOWN:
+        rest = words.number(len(classes) - CLASSES_SHOWN)
+        rows.append([texts["more_classes"].format(count=rest), *("" for _ in splits)])
+    rows.append([texts["all"], *(words.number(sum(images[split].values())) for split in splits)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [
+            f"{first:{widths[0]}}",
+            *(f"{cell:>{w}}" for cell, w in zip(others, widths[1:], strict=True)),
+        ]
+        yield "  " + "   ".join(cells).rstrip()

@@ -1,0 +1,136 @@
+"""What a person sees while vitral works: a live bar on standard error, in notebooks too, else a line an epoch."""
+
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from vitral.language import Language
+from vitral.reporting.texts import wording_of
+from vitral.training import EpochDone, Event, Notice, StepDone
+from vitral.workflow.overview import overview_lines
+from vitral.workflow.texts import TEXTS
+
+# Looking at the images, or answering them, shows a bar only when it takes longer than this.
+QUIET_SECONDS = 2.0
+Item = TypeVar("Item")
+
+
+class Display:
+    """Shows the course of a training to a person; `with Display(...) as display:` ends its bar in any case.
+
+    Args:
+        language: of what it says.
+        shown: whether it shows anything at all.
+        console: where; standard error unless given.
+    """
+
+    def __init__(
+        self, language: Language = "en", *, shown: bool = True, console: Console | None = None
+    ) -> None:
+        self.language: Language = language
+        self.texts, self.words = TEXTS[language], wording_of(language)
+        self.shown = shown
+        # Paths and class names are no markup; where no terminal sets the width, nothing needs to be folded.
+        self.console = console or Console(stderr=True, markup=False, highlight=False, emoji=False)
+        if not self.console.is_terminal and not self.console.is_jupyter:
+            self.console.width = 1000
+        self.epochs = 0
+        self.seconds_left = 0.0
+        self.began = monotonic()
+        self.bar: Progress | None = None
+        self.task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __call__(self, event: Event) -> None:
+        """Show what training tells."""
+        if not self.shown:
+            return
+        if isinstance(event, StepDone):
+            self.seconds_left = event.seconds_left
+            self._show(event.step, event.steps, self._of_step(event))
+        elif isinstance(event, EpochDone):
+            self.epochs = event.epochs
+            if self.bar is None:
+                self.say(self._of_epoch(event))
+        elif isinstance(event, Notice):
+            self.say(event.text)
+
+    def say(self, line: str) -> None:
+        """One line."""
+        if self.shown:
+            self.console.print(line)
+
+    def overview(self, overview: dict[str, Any]) -> None:
+        """The overview before the first step."""
+        self.close()
+        self.epochs = overview["epochs"]
+        for line in overview_lines(overview, self.language):
+            self.say(line)
+
+    def counting(self, done: int, total: int) -> None:
+        """So many of so many images looked at; told as it goes, shown when it takes a while."""
+        if self.shown and monotonic() - self.began > QUIET_SECONDS:
+            self._show(done, total, f"{self.texts['images_looked_at']} {done:,}/{total:,}")
+
+    def each(self, items: Iterable[Item], total: int) -> Iterator[Item]:
+        """The items, with a bar when they take a while."""
+        self.began = monotonic()
+        for done, item in enumerate(items):
+            self.counting(done, total)
+            yield item
+        self.close()
+
+    def close(self) -> None:
+        """End the bar, if there is one."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _show(self, done: int, total: int, text: str) -> None:
+        if self.bar is None:
+            if not self._is_live():
+                return
+            columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.task = self.bar.add_task("", total=total)
+            self.bar.start()
+        self.bar.update(self.task, completed=done, total=total, description=text)
+
+    def _is_live(self) -> bool:
+        # In a notebook rich draws its bar with ipywidgets; without these there is a line an epoch.
+        return find_spec("ipywidgets") is not None if self.console.is_jupyter else self.console.is_terminal
+
+    def _of_step(self, event: StepDone) -> str:
+        parts = [
+            self.texts["epoch"].format(epoch=event.epoch, epochs=self.epochs or "?"),
+            f"{self.texts['loss']} {event.loss:.4f}" if event.loss is not None else "",
+            f"{self.words.number(event.images_per_second)} {self.texts['rate']}",
+            f"{self.words.duration(event.seconds_left)} {self.texts['left']}",
+        ]
+        return "  ".join(part for part in parts if part)
+
+    def _of_epoch(self, event: EpochDone) -> str:
+        figures = event.figures
+        parts = [
+            self.texts["epoch"].format(epoch=figures["epoch"], epochs=event.epochs),
+            f"{self.texts['loss']} {figures['train_loss']:.4f}",
+        ]
+        for split in ("validation", "test"):
+            if f"{split}_accuracy" in figures:
+                share = self.words.percent(figures[f"{split}_accuracy"])
+                parts.append(self.texts[f"{split}_accuracy"].format(value=share))
+        parts.append(f"{self.words.number(figures['images_per_second'])} {self.texts['rate']}")
+        parts.append(f"{self.words.duration(self.seconds_left)} {self.texts['left']}")
+        return "  ".join(parts + ([self.texts["best"]] if event.best else []))

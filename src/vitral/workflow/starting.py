@@ -1,0 +1,193 @@
+"""What a training starts from: a new network, or one from WEIGHTS whose classes are matched by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from vitral.data import LabelledImages, Sample
+from vitral.errors import ConfigError, UsageError
+from vitral.files import sha256_of_file
+from vitral.images import Preprocessing
+from vitral.model import VisionTransformer, ViTConfig, config_for
+from vitral.training import Recipe
+from vitral.weights import Checkpoint, find_checkpoint, read_checkpoint
+
+# Fine-tuning takes a checkpoint's own image size up to this; a larger one is slow, and has to be asked for.
+LARGEST_UNASKED = 224
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network ready to be trained.
+
+    Args:
+        model, preprocessing: the network, and what its images go through.
+        recipe: as it was given, but for what did not apply to this network.
+        weights_hash: SHA-256 of the weights' file; None where they are random.
+        notices: what a person should know about it, one sentence each.
+    """
+
+    model: VisionTransformer
+    preprocessing: Preprocessing
+    recipe: Recipe
+    weights_hash: str | None
+    notices: tuple[str, ...]
+
+
+def new_config(name: str, recipe: Recipe) -> ViTConfig:
+    """The architecture of a MODEL as a recipe wants it, channels and classes left as they are.
+
+    Raises:
+        UsageError: no such MODEL.
+        ConfigError: the recipe's fields contradict it.
+    """
+    changes = {key: getattr(recipe, key) for key in ("dropout", "attention_dropout", "drop_path")}
+    for key in ("pool", "position_embedding", "image_size"):
+        if getattr(recipe, key):
+            changes[key] = getattr(recipe, key)
+    return config_for(name, **changes)
+
+
+def start_anew(config: ViTConfig, data: LabelledImages, recipe: Recipe, seed: int) -> Start:
+    """A network with random weights, drawn from `seed` alone."""
+    config = config.replace(channels=data.channels, num_classes=len(data.class_names))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VisionTransformer(config)
+    nn.init.constant_(_dense(model.head).bias, recipe.head_bias)
+    half = (0.5,) * data.channels
+    preprocessing = Preprocessing(
+        config.image_size, fit=recipe.fit, mean=half, std=half, channels=data.channels
+    )
+    return Start(model, preprocessing, recipe, None, ())
+
+
+def start_from(weights: str, data: LabelledImages, recipe: Recipe, *, size_asked: bool) -> Start:
+    """A network from WEIGHTS, its head fitted to the classes of `data` by name.
+
+    Args:
+        weights: a run or checkpoint folder.
+        data: the classes wanted.
+        recipe: its image size, pooling and dropout are taken over; 0 and "" keep the checkpoint's.
+        size_asked: whether the user asked for the recipe's image size; one that only comes with a named recipe
+            is passed over where the patches do not divide it.
+
+    Raises:
+        UsageError, WeightsError: as `read_checkpoint`.
+        ConfigError: the recipe asks for what the checkpoint is not.
+    """
+    checkpoint = read_checkpoint(weights)
+    if recipe.position_embedding not in ("", checkpoint.config.position_embedding):
+        raise ConfigError(
+            f"{weights} has position_embedding {checkpoint.config.position_embedding!r}, "
+            f"which --position-embedding {recipe.position_embedding} cannot change: leave it out"
+        )
+    config = checkpoint.config.replace(
+        dropout=recipe.dropout,
+        attention_dropout=recipe.attention_dropout,
+        drop_path=recipe.drop_path,
+        pool=recipe.pool or checkpoint.config.pool,
+    )
+    model = replace(checkpoint, config=config).model()
+    recipe, notices = _resized(model, recipe, size_asked)
+    notices += _match_head(model, checkpoint.class_names, data.class_names, recipe.head_bias)
+    preprocessing = replace(checkpoint.preprocessing, size=model.config.image_size, fit=recipe.fit)
+    if preprocessing.channels != data.channels:
+        notices.append(_channels_notice(checkpoint, data.channels))
+    digest = sha256_of_file(find_checkpoint(weights) / "model.safetensors")
+    return Start(model, preprocessing, recipe, digest, tuple(notices))
+
+
+def with_channels(data: LabelledImages, channels: int) -> LabelledImages:
+    """The same images in grey (1 channel) or RGB (3), whatever they are in `data`."""
+    if data.channels == channels:
+        return data
+    return replace(data, channels=channels, reader=_InChannels(data.reader, channels), _kept={})
+
+
+@dataclass(frozen=True)
+class _InChannels:
+    """A reader of the same images with another number of channels."""
+
+    reader: Callable[[Sample], np.ndarray]
+    channels: int
+
+    def __call__(self, sample: Sample) -> np.ndarray:
+        image = self.reader(sample)
+        if self.channels == 1:
+            return np.array(Image.fromarray(image).convert("L"))[..., np.newaxis]
+        return np.repeat(image, self.channels, axis=2)
+
+
+def _resized(model: VisionTransformer, recipe: Recipe, size_asked: bool) -> tuple[Recipe, list[str]]:
+    """Bring the model to the recipe's image size; the recipe as it applies, and what to say about it."""
+    config, notices = model.config, []
+    own = " x ".join(map(str, config.image_size))
+    if recipe.image_size and not size_asked and any(recipe.image_size % side for side in config.patch_size):
+        patch = " x ".join(map(str, config.patch_size))
+        notices.append(
+            f"the recipe's {recipe.image_size} px cannot be cut into patches of {patch}: the images stay at {own} px"
+        )
+        recipe = recipe.replace(image_size=0)
+    if recipe.image_size:
+        model.resize(recipe.image_size)
+    elif max(config.image_size) > LARGEST_UNASKED:
+        sides = zip(config.image_size, config.patch_size, strict=True)
+        rows, columns = (min(side, max(LARGEST_UNASKED // p, 1) * p) for side, p in sides)
+        model.resize((rows, columns))
+        notices.append(
+            f"images of {rows} x {columns} px instead of the checkpoint's {own}; ask with --image-size"
+        )
+    return recipe, notices
+
+
+def _match_head(
+    model: VisionTransformer, known: tuple[str, ...], wanted: tuple[str, ...], head_bias: float
+) -> list[str]:
+    """Give the model a head for the classes `wanted`: rows of classes of the same name stay, the others are zero."""
+    if known == wanted:
+        return []
+    kept = [name for name in wanted if name in known]
+    if not kept:
+        model.replace_head(len(wanted))
+        nn.init.constant_(_dense(model.head).bias, head_bias)
+        return (
+            ["the head starts anew, at zero: none of its classes is among the weights' own"] if known else []
+        )
+    old = _dense(model.head)
+    new = nn.Linear(old.in_features, len(wanted))
+    with torch.no_grad():
+        new.weight.zero_()
+        new.bias.fill_(head_bias)
+        for row, name in enumerate(wanted):
+            if name in known:
+                new.weight[row] = old.weight[known.index(name)]
+                new.bias[row] = old.bias[known.index(name)]
+    model.head, model.config = new, model.config.replace(num_classes=len(wanted))
+    fresh = [name for name in wanted if name not in known]
+    dropped = [name for name in known if name not in wanted]
+    said = f"classes matched by name: the head keeps {_named(kept)}"
+    said += f", starts {_named(fresh)} at zero" if fresh else ""
+    return [said + (f", and drops {_named(dropped)}" if dropped else "")]
+
+
+def _channels_notice(checkpoint: Checkpoint, channels: int) -> str:
+    words = {1: "grey", 3: "RGB"}
+    return (
+        f"the images are {words[channels]} and the network sees them as {words[checkpoint.config.channels]}"
+    )
+
+
+def _dense(head: nn.Module) -> nn.Linear:
+    if not isinstance(head, nn.Linear):
+        raise UsageError("the model has no head: ask for at least one class")
+    return head
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more

@@ -1,0 +1,342 @@
+"""`train`: from DATA and a model to a complete run folder, in one call."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from inspect import signature
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vitral.data import write_splits
+from vitral.data.augment import mix
+from vitral.data.loader import seed_of
+from vitral.device import choose
+from vitral.errors import DataError, UsageError, VitralError
+from vitral.inference import Classifier, Normalise
+from vitral.language import choose_language
+from vitral.model import VisionTransformer
+from vitral.reporting import write_batch
+from vitral.runs import RunFolder, versions
+from vitral.training import Event, Listener, Notice, Plan, Recipe, continue_from, prepare, recipe_for
+from vitral.training import run as run_plan
+from vitral.weights import find_checkpoint, read_config, write_config
+from vitral.workflow.options import Options, columns_text, open_own_data, read_options
+from vitral.workflow.overview import describe_plan
+from vitral.workflow.progress import Display
+from vitral.workflow.reports import images_of, write_pages
+from vitral.workflow.run import Run
+from vitral.workflow.starting import new_config, start_anew, start_from, with_channels
+
+NO_START = (
+    "say what to train: --model for a new network (vit_tiny_patch16_224 for photographs, vit_mini_patch8_64 or "
+    "vit_mini_patch4_32 for small images), or --from for the weights of an earlier run; "
+    "pretrained weights of other origin cannot be read yet"
+)
+
+
+def train(
+    data: str | PathLike[str] | None = None,
+    *,
+    model: str | None = None,
+    weights: str | PathLike[str] | None = None,
+    recipe: str | PathLike[str] | None = None,
+    output: str | PathLike[str] | None = None,
+    overwrite: bool = False,
+    resume: str | PathLike[str] | None = None,
+    dry_run: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    compile: bool | None = None,
+    workers: int | None = None,
+    time_limit: float | None = None,
+    validation: float | None = None,
+    split_seed: int = 0,
+    group_by: str | None = None,
+    columns: str | Mapping[str, str] | None = None,
+    data_root: str | PathLike[str] | None = None,
+    strict: bool = False,
+    language: str | None = None,
+    command: Sequence[str] | None = None,
+    progress: bool = True,
+    listen: Listener | None = None,
+    **recipe_fields: Any,
+) -> Run:
+    """Train a model from scratch, or fine-tune one, and leave a complete run folder.
+
+    Args:
+        data: DATA: a folder of class folders, a .csv, `digits`, `food-vision-mini`, `torchvision:NAME`.
+        model: a MODEL, trained from random weights.
+        weights: WEIGHTS to go on from; classes are matched by name. One of the two is needed.
+        recipe: a name in `RECIPES` or a TOML file; small-data for a `model`, paper-finetune for `weights`.
+        output: the run folder; the next free runs/NAME-1, -2, … unless said.
+        overwrite: replace a run that stands there.
+        resume: a run that was interrupted; beside it only time_limit, device and workers are taken.
+        dry_run: stop before the first step and leave nothing; the run returned has its overview only.
+        seed: of weights, order, augmentation and dropout.
+        device: auto, cpu, cuda, mps.
+        precision: auto, fp32, bf16, fp16.
+        compile: whether to use torch.compile; None: where it pays.
+        workers: processes that read images; None: as fits the machine.
+        time_limit: seconds after which the training ends, however far it is.
+        validation: share of the training images to choose on, where DATA has test but no validation.
+        split_seed: another number divides DATA without splits in another way.
+        group_by: "folder" or a regular expression on the path; members of a group stay on one side.
+        columns: a csv's other headings, {"path": "id_code"} or "path=id_code".
+        data_root: where the files of `torchvision:NAME` are.
+        strict: a single bad file is an error.
+        language: "en" or "pt", of what people read; the system's unless said.
+        command: what run.json keeps as the command that made the run.
+        progress: whether a bar is shown.
+        listen: told of every step and epoch as well.
+        recipe_fields: fields of `Recipe`, such as epochs=10.
+
+    Raises:
+        UsageError: what was asked for contradicts itself, or a run stands in the way.
+        DataError: DATA cannot be trained on.
+        WeightsError, ConfigError: the weights or the recipe do not fit.
+        VitralError: the loss was not finite, or memory ran out.
+        KeyboardInterrupt: after Ctrl-C, with the state kept.
+    """
+    if resume is not None:
+        _refuse_beside_resume(locals())
+    elif data is None:
+        raise UsageError("name the images to train on: a folder of class folders, a .csv, or digits")
+    with Display(choose_language(language), shown=progress) as display:
+        if resume is not None:
+            ready = _ready_again(RunFolder(Path(resume)), device, workers, time_limit, display)
+        else:
+            options = Options(
+                data=fspath(data or ""),
+                model=model,
+                weights=fspath(weights) if weights is not None else None,
+                seed=seed,
+                device=device,
+                precision=precision,
+                compile=compile,
+                workers=workers,
+                validation=validation,
+                split_seed=split_seed,
+                group_by=group_by,
+                columns=columns_text(columns),
+                data_root=fspath(data_root) if data_root is not None else None,
+                strict=strict,
+            )
+            resolved = resolve_recipe(recipe, weights, recipe_fields)
+            size_asked = "image_size" in recipe_fields or fspath(recipe or "").endswith(".toml")
+            if output is not None:
+                RunFolder(Path(output)).refuse_if_present(overwrite)
+            ready = _ready(options, resolved, size_asked, time_limit, display)
+        overview = describe_plan(ready.plan, ready.options)
+        overview["notes"] += ready.notices
+        display.overview(overview)
+        if dry_run:
+            return Run(Path(output or resume or "runs"), overview)
+        if resume is not None:
+            folder = RunFolder(Path(resume))
+        else:
+            folder = RunFolder(Path(output)) if output else RunFolder.next_free(ready.plan.data.name)
+            called = list(command) if command is not None else ["python", Path(sys.argv[0]).name]
+            _begin(folder, ready, overview, called)
+        _carry_out(folder, ready, overview, display, listen, resume is not None)
+        return Run(folder.path, overview)
+
+
+def resolve_recipe(
+    recipe: str | PathLike[str] | None, weights: object, recipe_fields: Mapping[str, Any]
+) -> Recipe:
+    """The recipe asked for, or the one that fits the start, with some fields changed."""
+    name = fspath(recipe) if recipe is not None else "small-data" if weights is None else "paper-finetune"
+    return recipe_for(name, **recipe_fields)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """All that is known before the first step."""
+
+    plan: Plan
+    options: Options
+    weights_hash: str | None = None
+    notices: tuple[str, ...] = ()
+
+
+def _ready(
+    options: Options, recipe: Recipe, size_asked: bool, time_limit: float | None, display: Display
+) -> _Ready:
+    """Open DATA, make or load the model, and measure what training it will cost."""
+    if options.model is None and options.weights is None:
+        raise UsageError(NO_START)
+    if options.model is not None and options.weights is not None:
+        raise UsageError("--model trains from scratch and --from goes on from weights: give one of them")
+    # What is wrong with these shows before the images are looked at, which may take long.
+    compute = choose(options.device, options.precision)
+    config = new_config(options.model, recipe) if options.model is not None else None
+    if options.weights is not None:
+        find_checkpoint(options.weights)
+    data = options.open(progress=display.counting)
+    display.close()
+    if config is not None:
+        start = start_anew(config, data, recipe, options.seed)
+    else:
+        start = start_from(options.weights or "", data, recipe, size_asked=size_asked)
+        data = with_channels(data, start.preprocessing.channels)
+    plan = prepare(
+        data,
+        start.model,
+        start.preprocessing,
+        start.recipe,
+        compute,
+        seed=options.seed,
+        compiled=options.compile,
+        workers=options.workers,
+        time_limit=time_limit,
+    )
+    return _Ready(plan, options, start.weights_hash, start.notices)
+
+
+def _ready_again(
+    folder: RunFolder, device: str, workers: int | None, time_limit: float | None, display: Display
+) -> _Ready:
+    """The same for a run that stopped on its way: everything is as its files say."""
+    continue_from(folder)
+    options, recipe = read_options(folder)
+    compute = choose(options.device if device == "auto" else device, options.precision)
+    config, preprocessing, class_names = read_config(folder.path)
+    data = open_own_data(folder, options, display.counting)
+    display.close()
+    if data.class_names != class_names:
+        raise DataError(
+            f"{options.data} has other classes than when {folder.path} began: restore it, or train anew"
+        )
+    data = with_channels(data, preprocessing.channels)
+    with torch.random.fork_rng(devices=[]):
+        model = VisionTransformer(config)  # its weights come from the state
+    plan = prepare(
+        data,
+        model,
+        preprocessing,
+        recipe,
+        compute,
+        seed=options.seed,
+        compiled=options.compile,
+        workers=options.workers if workers is None else workers,
+    )
+    if time_limit is not None:
+        time_limit += sum(epoch["seconds"] for epoch in folder.read_metrics())
+    return _Ready(replace(plan, time_limit=time_limit), options)
+
+
+def _begin(folder: RunFolder, ready: _Ready, overview: dict[str, Any], command: list[str]) -> None:
+    """Make the run folder with all that stands in it before the first step."""
+    plan = ready.plan
+    folder.clear()
+    try:
+        folder.write_run(_facts(ready, overview, command) | {"state": "running"})
+        write_splits(folder.splits, plan.data.samples, plan.data.class_names)
+        write_config(folder.path, plan.model.config, plan.preprocessing, plan.data.class_names)
+        write_batch(folder.batch, *_first_batch(plan))
+    except BaseException:
+        with suppress(VitralError, OSError):
+            folder.update_run(state="failed")
+        with suppress(OSError):
+            folder.path.rmdir()  # where not even run.json could be written
+        raise
+
+
+def _carry_out(
+    folder: RunFolder,
+    ready: _Ready,
+    overview: dict[str, Any],
+    display: Display,
+    listen: Listener | None,
+    resume: bool,
+) -> None:
+    """Train, and draw what came out."""
+    plan, notes = ready.plan, list(overview["notes"])
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Notice):
+            notes.append(event.text)
+        display(event)
+        if listen is not None:
+            listen(event)
+
+    # What was left to the machine stands in recipe.toml as it was decided, so that resuming decides the same.
+    decided = ready.options.replace(precision=plan.compute.precision, compile=plan.compiled)
+    about = {"options": decided.to_dict(), "run": folder.read_run()}
+    run_plan(plan, folder, tell, about=about, resume=resume)
+    display.close()
+    folder.update_run(notes=notes)
+    classifier = Classifier(plan.model.eval(), plan.preprocessing, plan.data.class_names, plan.compute)
+    write_pages(folder, display.language, images_of(plan.data), classifier)
+
+
+def _facts(ready: _Ready, overview: dict[str, Any], command: list[str]) -> dict[str, Any]:
+    """What run.json says from the start."""
+    data, model = dict(overview["data"]), overview["model"]
+    del data["channels"]
+    return {
+        "command": command,
+        "state": "running",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": 0.0,
+        "versions": versions(),
+        "machine": overview["machine"],
+        "hashes": {"data": ready.plan.data.digest, "weights": ready.weights_hash},
+        "data": data,
+        "model": {key: model[key] for key in ("name", "weights", "parameters", "multiply_adds")},
+        "best": {"epoch": None, "metric": None, "value": None},
+        "notes": overview["notes"],
+    }
+
+
+def _first_batch(plan: Plan) -> tuple[np.ndarray, list[str]]:
+    """The first batch as the network sees it: uint8 `(images, height, width, channels)`, and a label each."""
+    batches = replace(plan.batches, workers=0, pin=False)
+    batch = next(batches.stream())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(plan.seed, 0))  # as in the first step
+        normalise = Normalise(plan.preprocessing, choose("cpu", "fp32"))
+        names = plan.data.class_names
+        images, targets = mix(normalise(batch.images), batch.labels, len(names), batches.augmentation)
+    pixels = ((images - normalise.shift) / normalise.scale).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    if targets.ndim == 1:
+        return pixels.numpy(), [names[label] for label in targets.tolist()]
+    return pixels.numpy(), [_shares(row, names) for row in targets.tolist()]
+
+
+def _shares(shares: Sequence[float], names: Sequence[str]) -> str:
+    """A mixed image's label: `pizza 70% + sushi 30%`."""
+    parts = sorted(
+        ((share, name) for share, name in zip(shares, names, strict=True) if share >= 0.005), reverse=True
+    )
+    return " + ".join(f"{name} {share:.0%}" for share, name in parts) if len(parts) > 1 else parts[0][1]
+
+
+def _refuse_beside_resume(given: Mapping[str, Any]) -> None:
+    """UsageError where something is asked for that the resumed run has decided already."""
+    free = {
+        "resume",
+        "time_limit",
+        "device",
+        "workers",
+        "language",
+        "command",
+        "progress",
+        "listen",
+        "dry_run",
+    }
+    for name, parameter in signature(train).parameters.items():
+        default = {} if parameter.kind is parameter.VAR_KEYWORD else parameter.default
+        if name not in free and given[name] != default:
+            asked = next(iter(given[name])) if name == "recipe_fields" else name
+            raise UsageError(
+                f"--resume goes on as the run began: leave out {asked}; "
+                "only --time-limit, --device and --workers may be new"
+            )
