@@ -68,7 +68,7 @@ def test_network_sees_where_a_patch_is_unless_told_not_to(small, lively, kind, p
     for position_embedding, sees in ((kind, True), ("none", False)):
         model = lively(small(position_embedding=position_embedding, pool=pool, class_token=pool == "token"))
         difference = (model(images) - model(shuffled)).abs().max() / model(images).abs().max()
-        assert (difference > 1e-2) if sees else (difference < 1e-5)
+        assert (difference > 1e-3) if sees else (difference < 1e-5)
 
 
 @pytest.mark.parametrize("grid", [(2, 3), (7, 7), (1, 4)])

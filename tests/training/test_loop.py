@@ -32,7 +32,9 @@ def weights_of(learner: Learner) -> list[Tensor]:
 def test_five_steps_are_those_of_a_plain_loop(
     make_plan: Callable[..., Plan], make_model: Callable[..., VisionTransformer]
 ) -> None:
-    plan = make_plan(epochs=10, warmup_steps=2, weight_decay=0.1, decay="all", clip_norm=0.5, label_smoothing=0.1)
+    plan = make_plan(
+        epochs=10, warmup_steps=2, weight_decay=0.1, decay="all", clip_norm=0.5, label_smoothing=0.1
+    )
     plan.model.load_state_dict(make_model(dropout=0.0).state_dict())
     for module in plan.model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -57,9 +59,13 @@ def test_five_steps_are_those_of_a_plain_loop(
         torch.testing.assert_close(mine, theirs.detach(), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{}, {"class_weights": "balanced"}, {"loss": "sigmoid", "label_smoothing": 0.1}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"class_weights": "balanced"}, {"loss": "sigmoid", "label_smoothing": 0.1}]
+)
 @pytest.mark.parametrize("sizes", [(8, 8, 8), (8, 8, 3), (1, 1, 1, 1)])
-def test_accumulated_batches_are_one_big_batch(make_plan: Callable[..., Plan], sizes: tuple[int, ...], changes: dict) -> None:
+def test_accumulated_batches_are_one_big_batch(
+    make_plan: Callable[..., Plan], sizes: tuple[int, ...], changes: dict
+) -> None:
     plan = make_plan(optimizer="sgd", learning_rate=0.5, clip_norm=0.0, **PLAIN, **changes)
     for module in plan.model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -68,7 +74,10 @@ def test_accumulated_batches_are_one_big_batch(make_plan: Callable[..., Plan], s
     stream = batches_of(plan, 3)
     images, labels = torch.cat([b.images for b in stream]), torch.cat([b.labels for b in stream])
     parts = [Batch(i, t) for i, t in zip(images.split(8), labels.split(8), strict=True)]
-    parts = [Batch(part.images[:size], part.labels[:size]) for part, size in zip([*parts, *parts], sizes, strict=False)]
+    parts = [
+        Batch(part.images[:size], part.labels[:size])
+        for part, size in zip([*parts, *parts], sizes, strict=False)
+    ]
     whole = Batch(torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]))
 
     one = make_learner(plan)
@@ -84,7 +93,13 @@ def test_accumulated_batches_are_one_big_batch(make_plan: Callable[..., Plan], s
 
 
 def test_a_bf16_step_goes_the_same_way_as_an_fp32_step(make_plan: Callable[..., Plan]) -> None:
-    changes = {"optimizer": "sgd", "learning_rate": 0.1, "accumulate": 2, "weight_decay": 0.0, "clip_norm": 0.0}
+    changes = {
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "accumulate": 2,
+        "weight_decay": 0.0,
+        "clip_norm": 0.0,
+    }
     moves = []
     for precision in ("fp32", "bf16"):
         plan = make_plan(precision=precision, **changes)
@@ -106,7 +121,9 @@ def test_softmax_loss_is_torchs() -> None:
         torch.testing.assert_close(loss_of(logits, labels, recipe, None), expected)
     mixed = torch.softmax(torch.randn(8, 5), dim=1)
     torch.testing.assert_close(loss_of(logits, mixed, Recipe(), None), F.cross_entropy(logits, mixed))
-    torch.testing.assert_close(loss_of(logits, mixed, Recipe(), None), -(mixed * logits.log_softmax(1)).sum(1).mean())
+    torch.testing.assert_close(
+        loss_of(logits, mixed, Recipe(), None), -(mixed * logits.log_softmax(1)).sum(1).mean()
+    )
 
 
 def test_sigmoid_loss_is_one_yes_or_no_question_a_class() -> None:

@@ -30,7 +30,9 @@ def torchs_rates(scheduler: Callable, warmup: int) -> list[float]:
     return rates
 
 
-@pytest.mark.filterwarnings("ignore:The epoch parameter in")  # torch's SequentialLR uses what torch deprecates
+@pytest.mark.filterwarnings(
+    "ignore:The epoch parameter in"
+)  # torch's SequentialLR uses what torch deprecates
 @pytest.mark.parametrize("warmup", [0, 5])
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
 def test_learning_rate_is_torchs(schedule: str, warmup: int) -> None:
@@ -64,7 +66,9 @@ def test_the_rate_is_never_zero_nor_above_the_highest() -> None:
 def test_what_decays_is_exactly_the_kernels(make_model: Callable[..., VisionTransformer]) -> None:
     model = make_model(representation_size=8)
     optimizer = make_optimizer(Recipe(weight_decay=0.1), model, Weights(model, torch.float32))
-    decays = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+    decays = {
+        id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]
+    }
     by_name = {name: decays[id(weight)] for name, weight in model.named_parameters()}
     kernels = {name for name, decay in by_name.items() if decay == 0.1}
     assert {name for name, decay in by_name.items() if decay == 0} == by_name.keys() - kernels
@@ -81,7 +85,12 @@ def test_what_decays_is_exactly_the_kernels(make_model: Callable[..., VisionTran
 def test_everything_decays_where_the_recipe_says_all(make_model: Callable[..., VisionTransformer]) -> None:
     model = make_model()
     optimizer = make_optimizer(Recipe(weight_decay=0.1, decay="all"), model, Weights(model, torch.float32))
-    decayed = [weight for group in optimizer.param_groups if group["weight_decay"] == 0.1 for weight in group["params"]]
+    decayed = [
+        weight
+        for group in optimizer.param_groups
+        if group["weight_decay"] == 0.1
+        for weight in group["params"]
+    ]
     assert len(decayed) == len(list(model.parameters()))
 
 
@@ -91,7 +100,9 @@ def test_an_update_is_the_textbooks(kind: str) -> None:
     rate, beta1, beta2, decay = 0.1, 0.8, 0.95, 0.3
     layer = nn.Linear(3, 2)
     start = layer.weight.detach().double().clone()
-    recipe = Recipe(optimizer=kind, learning_rate=rate, momentum=beta1, beta2=beta2, weight_decay=decay, decay="all")  # type: ignore[arg-type]
+    recipe = Recipe(
+        optimizer=kind, learning_rate=rate, momentum=beta1, beta2=beta2, weight_decay=decay, decay="all"
+    )  # type: ignore[arg-type]
     optimizer = make_optimizer(recipe, layer, Weights(layer, torch.float32))
     torch.manual_seed(0)
     gradients = [torch.randn(2, 3) for _ in range(3)]
@@ -142,7 +153,9 @@ def test_updates_below_bf16s_resolution_add_up() -> None:
     layer = nn.Linear(1, 1, bias=False)
     nn.init.ones_(layer.weight)
     weights = Weights(layer, torch.bfloat16)
-    optimizer = make_optimizer(Recipe(optimizer="sgd", learning_rate=1e-4, momentum=0.0, weight_decay=0.0), layer, weights)
+    optimizer = make_optimizer(
+        Recipe(optimizer="sgd", learning_rate=1e-4, momentum=0.0, weight_decay=0.0), layer, weights
+    )
     for _ in range(100):  # 1 - 1e-4 is 1 in bf16, whose numbers below 1 lie 2^-8 apart
         layer.weight.grad = torch.ones_like(layer.weight)
         weights.add_gradients()
@@ -167,7 +180,10 @@ def test_gradients_add_up_in_fp32() -> None:
 
 def test_in_fp32_there_is_one_copy_of_the_weights() -> None:
     layer = nn.Linear(2, 2)
-    assert all(mine is theirs for mine, theirs in zip(Weights(layer, torch.float32).master, layer.parameters(), strict=True))
+    assert all(
+        mine is theirs
+        for mine, theirs in zip(Weights(layer, torch.float32).master, layer.parameters(), strict=True)
+    )
 
 
 def test_the_average_is_torchs() -> None:

@@ -19,6 +19,12 @@ Train = Callable[..., RunFolder]
 MakePlan = Callable[..., Plan]
 TIMES = ("seconds", "images_per_second")
 
+# More workers than the machine has cores; and Python 3.12's general warning about fork beside threads.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
+]
+
 
 class Terminated(KeyboardInterrupt):
     """What a program that handles SIGTERM may raise."""
@@ -146,7 +152,9 @@ def test_ctrl_c_reaches_the_data_workers_too(make_plan: MakePlan, train: Train) 
     assert_same(train(make_plan(workers=2), "cut", resume=True), whole)
 
 
-def test_sigterm_that_nobody_handles_ends_the_process_with_the_state_kept(make_plan: MakePlan, train: Train, tmp_path: Path) -> None:
+def test_sigterm_that_nobody_handles_ends_the_process_with_the_state_kept(
+    make_plan: MakePlan, train: Train, tmp_path: Path
+) -> None:
     whole, plan = train(make_plan(), "whole"), make_plan()
 
     def program() -> None:
@@ -190,9 +198,10 @@ def test_a_run_stopped_while_it_was_evaluated_is_finished(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(trainer_module, "write_predictions", stop)
-        train(make_plan(), "cut")
+        with pytest.raises(KeyboardInterrupt):
+            train(make_plan(), "cut")
     assert_same(train(make_plan(), "cut", resume=True), whole)
 
 
@@ -209,9 +218,10 @@ def test_a_full_disk_spoils_nothing(
             raise OSError(28, "No space left on device")
         sync(descriptor)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        train(make_plan(), "cut")
+        with pytest.raises(OSError, match="No space left"):
+            train(make_plan(), "cut")
     assert not list((tmp_path / "cut").rglob("*.part"))
     assert_same(train(make_plan(), "cut", resume=True), whole)
 
@@ -256,7 +266,9 @@ def test_a_damaged_state_is_named_in_one_line(
     elif damage == "no step":
         torch.save({key: value for key, value in state.items() if key != "step"}, cut)
     else:
-        cut.write_bytes({"cut short": content[: len(content) // 2], "empty": b"", "noise": bytes(range(256)) * 9}[damage])
+        cut.write_bytes(
+            {"cut short": content[: len(content) // 2], "empty": b"", "noise": bytes(range(256)) * 9}[damage]
+        )
     with pytest.raises(WeightsError, match=r"last\.pt") as caught:
         train(make_plan(), "cut", resume=True)
     assert "\n" not in str(caught.value)
@@ -264,7 +276,9 @@ def test_a_damaged_state_is_named_in_one_line(
     assert json.loads((tmp_path / "cut" / "run.json").read_text())["state"] == "interrupted"
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"ema_decay": 0.9}, {"weight_decay": 0.1}, {"mixup": 0.5}])
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "sgd"}, {"ema_decay": 0.9}, {"weight_decay": 0.1}, {"mixup": 0.5}]
+)
 def test_the_state_of_another_recipe_is_refused(
     make_plan: MakePlan, train: Train, cut: Path, changes: dict
 ) -> None:

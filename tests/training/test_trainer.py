@@ -25,6 +25,12 @@ MakePlan = Callable[..., Plan]
 MakeData = Callable[..., LabelledImages]
 TIMES = ("seconds", "images_per_second")
 
+# More workers than the machine has cores; and Python 3.12's general warning about fork beside threads.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
+]
+
 
 def figures_of(folder: RunFolder) -> list[dict]:
     """metrics.jsonl without what the clock says."""
@@ -35,7 +41,9 @@ def figures_of(folder: RunFolder) -> list[dict]:
     ("precision", "changes"),
     [("fp32", {}), ("bf16", {"ema_decay": 0.9, "mixup": 0.5}), ("fp32", {"workers": 2, "randaugment": 2})],
 )
-def test_a_seed_repeats_a_run_exactly(make_plan: MakePlan, train: Train, precision: str, changes: dict) -> None:
+def test_a_seed_repeats_a_run_exactly(
+    make_plan: MakePlan, train: Train, precision: str, changes: dict
+) -> None:
     runs = []
     for name in ("one", "two"):
         torch.manual_seed(len(runs))  # the caller's own state plays no part
@@ -70,7 +78,14 @@ def test_the_files_that_a_run_leaves(make_plan: MakePlan, train: Train) -> None:
     plan = make_plan(seed=3)
     folder = train(plan)
     left = {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file()}
-    expected = {"config.json", "model.safetensors", "recipe.toml", "run.json", "metrics.jsonl", "evaluation.json"}
+    expected = {
+        "config.json",
+        "model.safetensors",
+        "recipe.toml",
+        "run.json",
+        "metrics.jsonl",
+        "evaluation.json",
+    }
     assert left == expected | {"predictions.csv", "checkpoints/last.pt"}
 
     recipe = tomllib.loads(folder.recipe.read_text())
@@ -86,7 +101,15 @@ def test_the_files_that_a_run_leaves(make_plan: MakePlan, train: Train) -> None:
 
 
 def test_metrics_have_the_contracts_keys(make_plan: MakePlan, make_data: MakeData, train: Train) -> None:
-    always = {"epoch", "step", "train_loss", "train_accuracy", "learning_rate", "images_per_second", "seconds"}
+    always = {
+        "epoch",
+        "step",
+        "train_loss",
+        "train_accuracy",
+        "learning_rate",
+        "images_per_second",
+        "seconds",
+    }
     of_split = {split: {f"{split}_loss", f"{split}_accuracy"} for split in ("validation", "test")}
     for splits in ({"validation", "test"}, {"test"}, set()):
         sizes = {split: 9 if split in splits else 0 for split in of_split}
@@ -96,7 +119,10 @@ def test_metrics_have_the_contracts_keys(make_plan: MakePlan, make_data: MakeDat
         assert all(wanted <= line.keys() for line in lines)
         for split in of_split.keys() - splits:
             assert not any(key.startswith(split) for line in lines for key in line)
-        assert [(line["epoch"], line["step"]) for line in lines] == [(1, 4), (2, 8)]  # 26 images in batches of 8
+        assert [(line["epoch"], line["step"]) for line in lines] == [
+            (1, 4),
+            (2, 8),
+        ]  # 26 images in batches of 8
 
 
 def test_the_figures_are_scikit_learns(make_plan: MakePlan, train: Train) -> None:
@@ -117,7 +143,9 @@ def test_the_figures_are_scikit_learns(make_plan: MakePlan, train: Train) -> Non
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # of six decimals
         assert line[f"{split}_loss"] == pytest.approx(log_loss(truth, probabilities, labels=names), abs=1e-4)
         if split == "validation":
-            assert line["validation_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, answers))
+            assert line["validation_balanced_accuracy"] == pytest.approx(
+                balanced_accuracy_score(truth, answers)
+            )
         else:
             assert evaluation["accuracy"] == pytest.approx(accuracy_score(truth, answers))
             assert (evaluation["split"], evaluation["images"]) == ("test", len(mine))
@@ -127,8 +155,8 @@ def test_the_figures_are_scikit_learns(make_plan: MakePlan, train: Train) -> Non
 def test_evaluation_has_the_contracts_keys(make_plan: MakePlan, train: Train) -> None:
     evaluation = json.loads(train(make_plan(epochs=1)).evaluation.read_text())
     wanted = (
-        "split images classes accuracy accuracy_interval balanced_accuracy macro_f1 auroc majority_accuracy accuracy_top5 "
-        "loss calibration_error per_class confusion_matrix device backend precision"
+        "split images classes accuracy accuracy_interval balanced_accuracy macro_f1 auroc majority_accuracy "
+        "accuracy_top5 loss calibration_error per_class confusion_matrix device backend precision"
     )
     assert set(wanted.split()) <= evaluation.keys()
     of_class = evaluation["per_class"]["circle"]
@@ -143,7 +171,10 @@ def test_the_model_that_is_left_gives_the_figures_that_are_left(make_plan: MakeP
     classifier = Classifier.load(folder.path, device="cpu", precision="fp32")
     samples = plan.data.split("test")
     answers = classifier.predict([plan.data.read(sample) for sample in samples])
-    right = [answer.label == plan.data.class_names[sample.label] for answer, sample in zip(answers, samples, strict=True)]
+    right = [
+        answer.label == plan.data.class_names[sample.label]
+        for answer, sample in zip(answers, samples, strict=True)
+    ]
     assert json.loads(folder.evaluation.read_text())["accuracy"] == pytest.approx(np.mean(right))
     assert not plan.model.training
 
@@ -156,7 +187,11 @@ def test_validation_chooses_the_weights(make_plan: MakePlan, train: Train, metri
     values = [line[f"validation_{metric}"] for line in folder.read_metrics()]
     best = min(values) if metric == "loss" else max(values)
     run = json.loads(folder.run.read_text())
-    assert run["best"] == {"epoch": values.index(best) + 1, "metric": metric, "value": best}  # the first of equals
+    assert run["best"] == {
+        "epoch": values.index(best) + 1,
+        "metric": metric,
+        "value": best,
+    }  # the first of equals
     assert [event.figures["epoch"] for event in said if event.best][-1] == run["best"]["epoch"]
 
     # A run that ends with that epoch's weights has them: the same steps, nothing chosen.
@@ -164,7 +199,9 @@ def test_validation_chooses_the_weights(make_plan: MakePlan, train: Train, metri
 
     def keep(event: Event) -> None:
         if isinstance(event, EpochDone):
-            weights.append({name: tensor.detach().clone() for name, tensor in plan_again.model.state_dict().items()})
+            weights.append(
+                {name: tensor.detach().clone() for name, tensor in plan_again.model.state_dict().items()}
+            )
 
     plan_again = make_plan(epochs=6, metric=metric, learning_rate=2e-2)
     train(plan_again, "again", keep)
@@ -178,13 +215,19 @@ def test_the_test_split_changes_nothing(make_plan: MakePlan, make_data: MakeData
     spoiled = tuple(replace(s, label=(s.label + 1) % 3) if s.split == "test" else s for s in data.samples)
     runs = [
         train(make_plan(variant, epochs=5, learning_rate=1e-2), name)
-        for name, variant in (("right", data), ("wrong", replace(data, samples=spoiled)), ("none", make_data(test=0)))
+        for name, variant in (
+            ("right", data),
+            ("wrong", replace(data, samples=spoiled)),
+            ("none", make_data(test=0)),
+        )
     ]
     assert len({folder.weights.read_bytes() for folder in runs}) == 1
     assert figures_of(runs[0])[-1]["test_loss"] != figures_of(runs[1])[-1]["test_loss"]
 
 
-def test_without_validation_the_last_weights_are_kept(make_plan: MakePlan, make_data: MakeData, train: Train) -> None:
+def test_without_validation_the_last_weights_are_kept(
+    make_plan: MakePlan, make_data: MakeData, train: Train
+) -> None:
     """Though the test split finds them the worst: its labels are those that the network unlearns."""
     data = make_data(validation=0, train=24, test=0)
     shown = tuple(
@@ -212,7 +255,9 @@ def test_without_validation_the_last_weights_are_kept(make_plan: MakePlan, make_
     assert json.loads(folder.run.read_text())["best"] == {"epoch": None, "metric": None, "value": None}
 
 
-def test_without_test_the_validation_is_reported(make_plan: MakePlan, make_data: MakeData, train: Train) -> None:
+def test_without_test_the_validation_is_reported(
+    make_plan: MakePlan, make_data: MakeData, train: Train
+) -> None:
     folder = train(make_plan(make_data(test=0), epochs=1), "validation")
     assert json.loads(folder.evaluation.read_text())["split"] == "validation"
     folder = train(make_plan(make_data(test=0, validation=0), epochs=1), "train")
@@ -258,13 +303,19 @@ def test_the_plan_leaves_the_weights_as_they_were(make_plan: MakePlan, make_mode
 def test_the_plan_computes_one_batch_at_a_time(make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
     groups: list[int] = []
     step = trainer_module.train_step
-    monkeypatch.setattr(trainer_module, "train_step", lambda learner, group: (groups.append(len(group)), step(learner, group))[1])
+    monkeypatch.setattr(
+        trainer_module,
+        "train_step",
+        lambda learner, group: (groups.append(len(group)), step(learner, group))[1],
+    )
     make_plan(accumulate=512)
     assert sum(groups) < 10  # not the 2,048 batches of a few whole updates
 
 
 def test_batches_larger_than_the_data_are_noted(make_plan: MakePlan) -> None:
-    assert any("256 images" in text and "26" in text for text in make_plan(batch_size=32, accumulate=8).notices)
+    assert any(
+        "256 images" in text and "26" in text for text in make_plan(batch_size=32, accumulate=8).notices
+    )
     assert make_plan().notices == ()
 
 
@@ -291,7 +342,9 @@ def test_a_time_limit_that_is_met_too_early_ends_the_training(make_plan: MakePla
     assert folder.evaluation.exists()
 
 
-def test_a_loss_that_is_not_finite_keeps_the_last_good_weights(make_plan: MakePlan, train: Train, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_keeps_the_last_good_weights(
+    make_plan: MakePlan, train: Train, tmp_path: Path
+) -> None:
     plan = make_plan(epochs=3)
     good: dict[str, torch.Tensor] = {}
 
@@ -341,9 +394,17 @@ def test_a_huge_learning_rate_ends_with_advice(make_plan: MakePlan, train: Train
 @pytest.mark.parametrize(
     ("error", "asked"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total"), "2.50 GiB"),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to "
-                      "allocate 3221225472 bytes. Error code 12"), "3221225472 bytes"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total"),
+            "2.50 GiB",
+        ),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to "
+                "allocate 3221225472 bytes. Error code 12"
+            ),
+            "3221225472 bytes",
+        ),
         (MemoryError(), ""),
     ],
 )
@@ -356,7 +417,9 @@ def test_out_of_memory_says_what_to_give(
         raise error
 
     monkeypatch.setattr(plan.model, "forward", fail)
-    with pytest.raises(VitralError, match=f"not enough memory.*{asked}.*--batch-size 3 --accumulate 4.* 12 ") as caught:
+    with pytest.raises(
+        VitralError, match=f"not enough memory.*{asked}.*--batch-size 3 --accumulate 4.* 12 "
+    ) as caught:
         train(plan)
     assert "\n" not in str(caught.value)
     with pytest.raises(VitralError, match="--batch-size 3 --accumulate 4"):
@@ -367,13 +430,19 @@ def test_the_batch_size_advised_keeps_the_total(make_plan: MakePlan) -> None:
     for batch_size, accumulate in ((5, 1), (7, 3), (64, 8), (2, 1), (9, 2)):
         recipe = make_plan(batch_size=1).recipe.replace(batch_size=batch_size, accumulate=accumulate)
         words = trainer_module._memory_advice(recipe, MemoryError()).split()
-        smaller, more = (int(words[words.index(option) + 1].strip(",")) for option in ("--batch-size", "--accumulate"))
+        smaller, more = (
+            int(words[words.index(option) + 1].strip(",")) for option in ("--batch-size", "--accumulate")
+        )
         assert smaller < batch_size
         assert smaller * more == recipe.total_batch
-    assert "--image-size" in trainer_module._memory_advice(recipe.replace(batch_size=1, accumulate=1), MemoryError())
+    assert "--image-size" in trainer_module._memory_advice(
+        recipe.replace(batch_size=1, accumulate=1), MemoryError()
+    )
 
 
-def test_other_errors_come_through(make_plan: MakePlan, train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_errors_come_through(
+    make_plan: MakePlan, train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     plan = make_plan()
 
     def fail(*_: object) -> None:

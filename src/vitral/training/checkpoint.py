@@ -65,7 +65,9 @@ def load_state(folder: Path, learner: Learner) -> tuple[Progress, Best]:
         recipe = learner.recipe.to_dict()
         changed = [name for name, value in state["recipe"].items() if recipe.get(name) != value]
         if set(changed) - {"epochs", "steps"}:  # a time limit may cut these
-            raise WeightsError(f"{file} belongs to a recipe with another {changed[0]}: restore the run's files")
+            raise WeightsError(
+                f"{file} belongs to a recipe with another {changed[0]}: restore the run's files"
+            )
         shapes = [weight.shape for weight in state["weights"]]
         if shapes != [weight.shape for weight in learner.weights.master]:
             raise WeightsError(f"{file} belongs to another architecture: restore the run's files")

@@ -97,7 +97,15 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate"):
             self._require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("epochs", "steps", "warmup_steps", "warmup_epochs", "weight_decay", "clip_norm", "image_size"):
+        for name in (
+            "epochs",
+            "steps",
+            "warmup_steps",
+            "warmup_epochs",
+            "weight_decay",
+            "clip_norm",
+            "image_size",
+        ):
             self._require(getattr(self, name) >= 0, name, "at least 0")
         for name in ("color_jitter", "mixup", "cutmix", "randaugment"):
             self._require(getattr(self, name) >= 0, name, "at least 0")

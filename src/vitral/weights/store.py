@@ -32,9 +32,7 @@ class Checkpoint:
         Raises:
             WeightsError: the tensors are not those of the architecture; the first is named with both shapes.
         """
-        with torch.random.fork_rng(
-            []
-        ):  # the random weights are replaced: the caller's generator stays as it is
+        with torch.random.fork_rng([]):  # its first, random weights leave no trace
             model = VisionTransformer(self.config)
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
