@@ -66,14 +66,15 @@ def test_without_classes_the_representation_comes_out(small, lively, representat
     assert not any(name.startswith("head") for name in model.state_dict())
 
 
-def test_layers_are_found_by_number_from_either_end(small, lively):
+def test_layers_are_found_by_number_from_either_end(small, lively, assert_same):
     model, images = lively(small()), torch.randn(2, 3, 16, 24)
     _, every = model.forward_attention(images)
     for layers in [(0,), (2, 0), (-1,), (-3, 1), (1, 1), [], range(2), iter([1])]:
         expected = list(layers) if not hasattr(layers, "__next__") else [1]
         _, found = model.forward_attention(images, layers=layers)
         assert len(found) == len(expected)
-        assert all(torch.equal(weights, every[layer]) for weights, layer in zip(found, expected, strict=True))
+        for weights, layer in zip(found, expected, strict=True):
+            assert_same(weights, every[layer])
     maps = model.forward_intermediates(images)
     chosen = model.forward_intermediates(images, layers=(-1, 0))
     assert len(maps) == 3

@@ -182,7 +182,7 @@ def test_resuming_says_what_has_changed(
     with pytest.raises(DataError, match=r"changed since: train/red/03\.png"):
         train(resume=tmp_path / "run", progress=False)
     folder.rename(tmp_path / "moved")
-    with pytest.raises(UsageError, match="photos, which .* was trained on, is not here"):
+    with pytest.raises(UsageError, match=r"photos, which .* was trained on, is not here"):
         train(resume=tmp_path / "run", progress=False)
 
 
@@ -368,7 +368,7 @@ def test_out_of_memory_names_a_batch_size_that_keeps_the_recipe(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VisionTransformer, "forward", forward)
-        with pytest.raises(VitralError, match=r"2\.00 gib.*--batch-size 4 --accumulate 2.*8 images"):
+        with pytest.raises(VitralError, match=r"2\.00 GiB.*--batch-size 4 --accumulate 2.*8 images"):
             train(photos, output=tmp_path / "run", **(tiny | {"epochs": 40}))
 
 

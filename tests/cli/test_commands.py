@@ -1,0 +1,253 @@
+"""Does each command answer as the contract says: what it prints where, its JSON, its exit status?"""
+
+import importlib
+import io
+import json
+import re
+import shutil
+import sys
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vitral.cli.app import main
+from vitral.model import config_for, model_names
+from vitral.training import RECIPES, Recipe
+
+Capture = pytest.CaptureFixture[str]
+
+
+def call(capsys: Capture, *words: object, status: int = 0) -> tuple[str, str]:
+    """Run one command line, and return what it printed on standard output and standard error."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == status
+    printed = capsys.readouterr()
+    return printed.out, printed.err
+
+
+def call_json(capsys: Capture, *words: object, status: int = 0) -> Any:
+    return json.loads(call(capsys, *words, "--json", status=status)[0])
+
+
+def test_train_prints_the_result_and_json_is_pure(
+    photos: Path, tiny: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    out, err = call(capsys, "train", photos, "--output", tmp_path / "a", *tiny)
+    assert "test: " in out
+    assert "95% interval" in out
+    assert str(tmp_path / "a" / "report.html") in out
+    assert "epoch 3/3" in err
+    document = call_json(capsys, "train", photos, "--output", tmp_path / "b", *tiny)
+    assert document["run"] == str(tmp_path / "b")
+    assert document["evaluation"] == json.loads((tmp_path / "b" / "evaluation.json").read_text())
+
+
+def test_run_json_keeps_the_command(
+    photos: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["train", str(photos), "--output", str(tmp_path / "run"), *tiny]
+    monkeypatch.setattr(sys, "argv", ["/opt/somewhere/bin/vitral", *words])
+    assert main(words) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["command"] == ["vitral", *words]
+
+
+def test_an_existing_run_is_refused_with_status_2(
+    run: Path, photos: Path, tiny: list[str], capsys: Capture
+) -> None:
+    _, err = call(capsys, "train", photos, "--output", run, *tiny, status=2)
+    (line,) = err.splitlines()
+    assert line.startswith(f"error: {run} already holds a run: give --overwrite")
+
+
+def test_a_dry_run_is_an_overview_as_json(
+    photos: Path, tiny: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    document = call_json(capsys, "train", photos, "--output", tmp_path / "run", "--dry-run", *tiny)
+    assert document["steps"] == 9
+    assert document["recipe"]["batch_size"] == 8
+    assert document["machine"]["precision_reason"] == "asked for"
+    assert not (tmp_path / "run").exists()
+    out, err = call(capsys, "train", photos, "--output", tmp_path / "run", "--dry-run", *tiny)
+    assert out == ""
+    assert "3 classes" in err
+
+
+def test_every_field_of_the_recipe_is_an_option(capsys: Capture) -> None:
+    out, _ = call(capsys, "train", "--help")
+    for field in fields(Recipe):
+        assert re.search(rf"--{field.name.replace('_', '-')}\b", out)
+    assert "Share of steps that mix at all" in re.sub(r"[\s│]+", " ", out)
+
+
+def test_print_recipe_prints_the_resolved_one_and_stops(tmp_path: Path, capsys: Capture) -> None:
+    words = [
+        "--recipe",
+        "tutorial",
+        "--epochs",
+        "7",
+        "--learning-rate",
+        "0.01",
+        "--flip",
+        "both",
+        "--print-recipe",
+    ]
+    printed = tomllib.loads(call(capsys, "train", *words)[0])
+    expected = RECIPES["tutorial"].replace(epochs=7, learning_rate=0.01, flip="both").to_dict()
+    assert printed == expected
+    assert call_json(capsys, "train", *words) == expected
+    # What it prints is a recipe again.
+    (tmp_path / "mine.toml").write_text(call(capsys, "train", *words)[0])
+    again = call(capsys, "train", "--recipe", tmp_path / "mine.toml", "--print-recipe")[0]
+    assert tomllib.loads(again) == expected
+    assert tomllib.loads(call(capsys, "train", "--from", "runs/a", "--print-recipe")[0])["optimizer"] == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--model", "vit_tiny_patch8_16", "--time-limit", "30"],
+            "--time-limit 30 is no duration: write 90s",
+        ),
+        (["--flip", "sideways"], 'invalid value "sideways" for --flip'),
+        (["--epochs", "0", "--model", "vit_tiny_patch8_16"], "epochs must be at least 1"),
+        ([], "say what to train: --model"),
+    ],
+)
+def test_a_wrong_command_line_says_what_to_do(
+    photos: Path, words: list[str], said: str, capsys: Capture
+) -> None:
+    _, err = call(capsys, "train", photos, *words, status=1 if "epochs" in said else 2)
+    (line,) = err.splitlines()
+    assert said in line
+
+
+def test_durations_are_read_as_people_write_them() -> None:
+    # The command is called as its module is, so the module is fetched by name.
+    seconds = importlib.import_module("vitral.cli.train")._seconds
+    assert [seconds(text) for text in ("90s", "30m", "2h", "1h30m", "0.5m", None)] == [
+        90,
+        1800,
+        7200,
+        5400,
+        30,
+        None,
+    ]
+
+
+def test_evaluate_gives_the_runs_own_figures(run: Path, capsys: Capture) -> None:
+    figures = call_json(capsys, "evaluate", run, "--precision", "fp32")
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert {name: figures[name] for name in kept} == kept
+    out, _ = call(capsys, "evaluate", run, "--split", "validation", "--language", "pt")
+    assert out.startswith("validação: ")
+    assert {"red", "green", "blue"} <= set(out.split())
+
+
+def test_evaluate_says_what_it_left_out(run: Path, photos: Path, capsys: Capture) -> None:
+    _, err = call(capsys, "evaluate", run, photos / "train", status=1)
+    assert "error: " in err
+    assert "trained or chose on every one" in err
+    out, err = call(capsys, "evaluate", run, photos / "test")
+    assert "no splits: all of its 12 images are measured" in err
+    assert "of 12 images" in out
+
+
+def test_predict_answers_in_order_and_a_bad_file_costs_the_status(
+    run: Path, photos: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    whole = (photos / "test" / "red" / "00.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:200])
+    words = [photos / "test" / "green" / "01.png", tmp_path / "cut.png", photos / "test" / "red"]
+    rows = call_json(capsys, "predict", run, *words, "--top", 2, status=1)
+    assert [Path(row["path"]).name for row in rows] == [
+        "01.png",
+        "cut.png",
+        "00.png",
+        "01.png",
+        "02.png",
+        "03.png",
+    ]
+    assert set(rows[0]) == {"path", "label", "probability", "top"}
+    assert len(rows[0]["top"]) == 2
+    assert set(rows[1]) == {"path", "error"}
+    out, err = call(capsys, "predict", run, *words, status=1)
+    assert err == ""
+    lines = out.splitlines()
+    assert len(lines) == 6
+    assert lines[1].startswith(f"{tmp_path / 'cut.png'}: error: ")
+    assert "green" in lines[0]
+    assert len(call_json(capsys, "predict", run, photos / "test" / "*" / "00.png")) == 3
+
+
+def test_predict_reads_bytes_from_standard_input(
+    run: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (photos / "test" / "blue" / "00.png").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    (row,) = call_json(capsys, "predict", run, "-")
+    (by_path,) = call_json(capsys, "predict", run, photos / "test" / "blue" / "00.png")
+    assert row == by_path | {"path": "-"}
+
+
+def test_predict_writes_files(run: Path, photos: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = ["predict", run, photos / "test", "--unsure-below", "0.999999"]
+    out, _ = call(capsys, *words, "--output", tmp_path / "answers.csv")
+    assert "12 of 12 images answered" in out
+    assert (tmp_path / "answers.csv").read_text().startswith("path,label,probability,unsure,error,label_2")
+    rows = call_json(capsys, *words, "--output", tmp_path / "answers.json")
+    assert json.loads((tmp_path / "answers.json").read_text()) == rows
+    assert {row["unsure"] for row in rows} == {True}
+    _, err = call(capsys, *words, "--output", tmp_path / "answers.xlsx", status=2)
+    assert "neither .csv nor .json" in err
+
+
+def test_weights_that_do_not_fit_are_named(run: Path, photos: Path, tmp_path: Path, capsys: Capture) -> None:
+    shutil.copy(run / "model.safetensors", tmp_path / "model.safetensors")
+    config = json.loads((run / "config.json").read_text())
+    config["architecture"]["mlp_dim"] = 512
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    _, err = call(capsys, "predict", tmp_path, photos / "test" / "red" / "00.png", status=1)
+    assert "blocks.0.mlp.hidden.bias" in err
+    assert "512" in err
+    (tmp_path / "model.safetensors").write_bytes(b"cut off")
+    _, err = call(capsys, "predict", tmp_path, photos / "test" / "red" / "00.png", status=1)
+    assert "no whole safetensors file" in err
+
+
+def test_report_writes_the_page_and_compares(run: Path, tmp_path: Path, capsys: Capture) -> None:
+    shutil.copytree(run, tmp_path / "copy")
+    assert call_json(capsys, "report", tmp_path / "copy", "--no-images") == {
+        "report": str(tmp_path / "copy" / "report.html")
+    }
+    assert "00.png" not in (tmp_path / "copy" / "report.html").read_text()
+    out, _ = call(capsys, "report", run, tmp_path / "copy", "--output", tmp_path / "both.html")
+    assert out.strip() == str(tmp_path / "both.html")
+    assert (tmp_path / "both.html").exists()
+
+
+def test_models_lists_what_can_be_made(capsys: Capture) -> None:
+    listed = {model["name"]: model for model in call_json(capsys, "models")}
+    assert list(listed) == model_names()
+    assert listed["vit_base_patch16_224"]["parameters"] == 86_567_656
+    assert listed["vit_base_patch16_224"]["multiply_adds"] == pytest.approx(17.58e9, rel=0.01)
+    out, _ = call(capsys, "models")
+    assert len([line for line in out.splitlines() if line.startswith("vit_")]) == len(listed)
+
+
+def test_summary_of_a_name_and_of_a_run(run: Path, capsys: Capture) -> None:
+    document = call_json(capsys, "summary", "vit_base_patch16_224")
+    assert document["parameters"] == sum(layer["parameters"] for layer in document["layers"]) == 86_567_656
+    assert document["layers"][0]["output_shape"] == [196, 768]
+    own = call_json(capsys, "summary", run)
+    assert own["architecture"] == json.loads((run / "config.json").read_text())["architecture"]
+    out, _ = call(capsys, "summary", run)
+    assert f"{own['parameters']:,}" in out
+    assert "5 × 128" in out  # four patches and the class token
+    larger = call_json(capsys, "summary", "vit_base_patch16_224", "--image-size", "384")
+    assert larger["architecture"] == config_for("vit_base_patch16_384").to_dict()
+    _, err = call(capsys, "summary", "vit_bse_patch16_224", status=2)
+    assert "did you mean vit_base_patch16_224?" in err

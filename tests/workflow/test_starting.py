@@ -1,0 +1,118 @@
+"""Are classes matched by name, sizes and channels fitted, and is what changed said?"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vitral.data import open_data
+from vitral.images import Preprocessing
+from vitral.model import VisionTransformer, create_model
+from vitral.training import Recipe
+from vitral.weights import Checkpoint, read_checkpoint, write_checkpoint
+from vitral.workflow import Run, train
+from vitral.workflow.starting import start_from, with_channels
+
+KEEP = Recipe()  # asks for no size, no pooling
+
+
+def checkpoint(folder: Path, model: VisionTransformer, class_names: tuple[str, ...] = ()) -> str:
+    size, channels = model.config.image_size, model.config.channels
+    half = (0.5,) * channels
+    preprocessing = Preprocessing(size, mean=half, std=half, channels=channels)
+    write_checkpoint(folder, Checkpoint(model.config, preprocessing, class_names, model.state_dict()))
+    return str(folder)
+
+
+def test_head_rows_follow_their_class_by_name(
+    run: Run, make_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    # The run knows blue, green, red in this order; these data have green, grey, red.
+    data = open_data(make_folder(tmp_path / "photos", ("green", "grey", "red")))
+    start = start_from(str(run.path), data, KEEP, size_asked=False)
+    old, new = read_checkpoint(run.path).tensors, start.model.state_dict()
+    assert torch.equal(new["head.weight"][[0, 2]], old["head.weight"][[1, 2]])
+    assert torch.equal(new["head.bias"][[0, 2]], old["head.bias"][[1, 2]])
+    assert not new["head.weight"][1].any()
+    assert not new["head.bias"][1].any()
+    assert torch.equal(new["blocks.0.mlp.hidden.weight"], old["blocks.0.mlp.hidden.weight"])
+    assert start.notices == (
+        "classes matched by name: the head keeps 'green', 'red', starts 'grey' at zero, and drops 'blue'",
+    )
+
+
+def test_fine_tuning_on_the_same_classes_goes_on_where_the_run_stood(
+    run: Run, photos: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    start = start_from(str(run.path), open_data(photos), KEEP, size_asked=False)
+    old = read_checkpoint(run.path).tensors
+    assert all(torch.equal(tensor, old[name]) for name, tensor in start.model.state_dict().items())
+    assert start.notices == ()
+    fine = {name: value for name, value in tiny.items() if name != "model"}
+    tuned = train(
+        photos, weights=run.path, output=tmp_path / "tuned", **(fine | {"epochs": 1, "image_size": 16})
+    )
+    facts = json.loads((tuned.path / "run.json").read_text())
+    assert (facts["model"]["name"], facts["model"]["weights"]) == (None, str(run.path))
+    assert (
+        facts["hashes"]["weights"]
+        == hashlib.sha256((run.path / "model.safetensors").read_bytes()).hexdigest()
+    )
+    # The paper's own way is the default: SGD.
+    assert tomllib.loads((tuned.path / "recipe.toml").read_text())["optimizer"] == "sgd"
+
+
+def test_weights_without_a_class_in_common_start_a_head_of_zeros(photos: Path, tmp_path: Path) -> None:
+    data = open_data(photos)
+    for names, said in ((("dog", "cat"), 1), ((), 0)):
+        model = create_model("vit_mini_patch8_16", num_classes=len(names))
+        start = start_from(checkpoint(tmp_path / str(said), model, names), data, KEEP, size_asked=False)
+        assert start.model.config.num_classes == 3
+        assert not start.model.head.weight.any()
+        assert len(start.notices) == said
+        assert start.model(torch.zeros(1, 3, 16, 16)).shape == (1, 3)
+
+
+def test_a_recipes_size_applies_where_the_patches_divide_it(photos: Path, tmp_path: Path) -> None:
+    data = open_data(photos)
+    paper = Recipe(image_size=384)
+    fits = checkpoint(tmp_path / "fits", create_model("vit_mini_patch16_32", num_classes=0))
+    assert start_from(fits, data, paper, size_asked=False).model.config.image_size == (384, 384)
+    odd = checkpoint(tmp_path / "odd", create_model("vit_mini_patch5_15", num_classes=0))
+    start = start_from(odd, data, paper, size_asked=False)
+    assert start.model.config.image_size == start.preprocessing.size == (15, 15)
+    assert start.recipe.image_size == 0
+    assert "384 px cannot be cut into patches" in start.notices[0]
+
+
+def test_a_large_checkpoint_is_tuned_at_224_unless_more_is_asked_for(photos: Path, tmp_path: Path) -> None:
+    data = open_data(photos)
+    large = checkpoint(tmp_path / "large", create_model("vit_mini_patch14_252", num_classes=0))
+    start = start_from(large, data, KEEP, size_asked=False)
+    assert start.model.config.image_size == (224, 224)
+    assert "--image-size" in start.notices[0]
+    asked = start_from(large, data, Recipe(image_size=252), size_asked=True)
+    assert asked.model.config.image_size == (252, 252)
+
+
+def test_grey_and_rgb_meet(photos: Path, tmp_path: Path) -> None:
+    colour = open_data(photos)
+    grey = with_channels(colour, 1)
+    sample = colour.samples[0]
+    weights = np.array([0.299, 0.587, 0.114])  # ITU-R 601
+    np.testing.assert_allclose(grey.read(sample)[..., 0], colour.read(sample) @ weights, atol=1)
+    assert (grey.channels, colour.channels, colour.read(sample).shape[2]) == (1, 3, 3)
+    digits = open_data("digits")
+    model = create_model("vit_mini_patch4_8", num_classes=2)
+    start = start_from(checkpoint(tmp_path, model, ("0", "1")), digits, KEEP, size_asked=False)
+    assert start.preprocessing.channels == 3
+    assert "the images are grey and the network sees them as RGB" in start.notices
+    as_rgb = with_channels(digits, 3)
+    pixels = as_rgb.read(as_rgb.samples[0])
+    assert pixels.shape == (8, 8, 3)
+    assert (pixels == digits.read(digits.samples[0])).all()
