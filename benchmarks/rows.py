@@ -21,7 +21,7 @@ from vitral.images import Preprocessing
 from vitral.model import VisionTransformer, ViTConfig
 from vitral.training import Plan, Recipe
 from vitral.training.loop import train_step
-from vitral.training.trainer import make_learner
+from vitral.training.plan import make_learner
 
 # library: the module it is imported from
 LIBRARIES = {

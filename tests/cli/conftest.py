@@ -10,7 +10,8 @@ from PIL import Image
 from vitral.cli.app import main
 
 # A network and a recipe that take a few hundredths of a second a step.
-TINY = ["--model", "vit_mini_patch8_16", "--epochs", "3", "--batch-size", "8", "--random-crop", "0.5", "--precision", "fp32"]
+TINY = ["--model", "vit_mini_patch8_16", "--epochs", "3", "--batch-size", "8", "--random-crop", "0.5"]
+TINY += ["--mixup", "0", "--warmup-steps", "0", "--precision", "fp32"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -113,14 +113,14 @@ def test_print_recipe_prints_the_resolved_one_and_stops(tmp_path: Path, capsys: 
             "--time-limit 30 is no duration: write 90s",
         ),
         (["--flip", "sideways"], 'invalid value "sideways" for --flip'),
-        (["--epochs", "0", "--model", "vit_tiny_patch8_16"], "epochs must be at least 1"),
+        (["--learning-rate", "0", "--model", "vit_tiny_patch8_16"], "learning_rate must be above 0"),
         ([], "say what to train: --model"),
     ],
 )
 def test_a_wrong_command_line_says_what_to_do(
     photos: Path, words: list[str], said: str, capsys: Capture
 ) -> None:
-    _, err = call(capsys, "train", photos, *words, status=1 if "epochs" in said else 2)
+    _, err = call(capsys, "train", photos, *words, status=1 if "learning_rate" in said else 2)
     (line,) = err.splitlines()
     assert said in line
 
@@ -246,7 +246,7 @@ def test_summary_of_a_name_and_of_a_run(run: Path, capsys: Capture) -> None:
     assert own["architecture"] == json.loads((run / "config.json").read_text())["architecture"]
     out, _ = call(capsys, "summary", run)
     assert f"{own['parameters']:,}" in out
-    assert "5 × 128" in out  # four patches and the class token
+    assert "4 × 128" in out  # tokens
     larger = call_json(capsys, "summary", "vit_base_patch16_224", "--image-size", "384")
     assert larger["architecture"] == config_for("vit_base_patch16_384").to_dict()
     _, err = call(capsys, "summary", "vit_bse_patch16_224", status=2)

@@ -22,19 +22,17 @@ ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @posix
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_training_goes_on_with_resume(
-    photos: Path, tiny: list[str], tmp_path: Path, sent: signal.Signals, status: int
-) -> None:
-    words = ["train", photos, "--output", tmp_path / "run", *tiny, "--epochs", "400"]
+def test_a_stopped_training_goes_on_with_resume(photos: Path, tiny: list[str], tmp_path: Path) -> None:
+    many = ["400" if word == "3" else word for word in tiny]
+    words = ["train", photos, "--output", tmp_path / "run", *many]
     with subprocess.Popen(vitral(*words), stderr=subprocess.PIPE, text=True, env=ONE_THREAD) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("epoch 2/"):
-                process.send_signal(sent)
+                process.send_signal(signal.SIGTERM)
                 break
         rest = process.stderr.read()
-    assert process.returncode == status
+    assert process.returncode == 143
     assert f"vitral train --resume {tmp_path / 'run'}` goes on" in rest.splitlines()[-1]
     stopped = len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert 2 <= stopped < 400

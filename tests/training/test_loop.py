@@ -15,7 +15,7 @@ from vitral.model import VisionTransformer
 from vitral.training import Plan, Recipe
 from vitral.training.loop import Learner, Progress, class_weights, correct_answers, loss_of, train_step
 from vitral.training.optimizer import learning_rate
-from vitral.training.trainer import make_learner
+from vitral.training.plan import make_learner
 
 PLAIN = {"random_crop": 0.0, "flip": "none"}
 

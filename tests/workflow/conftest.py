@@ -60,6 +60,10 @@ def tiny() -> dict[str, Any]:
         "batch_size": 8,
         "learning_rate": 1e-3,
         "random_crop": 0.5,
+        "mixup": 0.0,
+        "warmup_steps": 0,
+        "pool": "token",
+        "position_embedding": "learned",
         "precision": "fp32",
         "progress": False,
     }

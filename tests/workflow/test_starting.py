@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from vitral.data import open_data
+from vitral.errors import ConfigError
 from vitral.images import Preprocessing
 from vitral.model import VisionTransformer, create_model
 from vitral.training import Recipe
@@ -34,7 +36,7 @@ def test_head_rows_follow_their_class_by_name(
 ) -> None:
     # The run knows blue, green, red in this order; these data have green, grey, red.
     data = open_data(make_folder(tmp_path / "photos", ("green", "grey", "red")))
-    start = start_from(str(run.path), data, KEEP, size_asked=False)
+    start = start_from(str(run.path), data, KEEP, asked=())
     old, new = read_checkpoint(run.path).tensors, start.model.state_dict()
     assert torch.equal(new["head.weight"][[0, 2]], old["head.weight"][[1, 2]])
     assert torch.equal(new["head.bias"][[0, 2]], old["head.bias"][[1, 2]])
@@ -49,7 +51,7 @@ def test_head_rows_follow_their_class_by_name(
 def test_fine_tuning_on_the_same_classes_goes_on_where_the_run_stood(
     run: Run, photos: Path, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
-    start = start_from(str(run.path), open_data(photos), KEEP, size_asked=False)
+    start = start_from(str(run.path), open_data(photos), KEEP, asked=())
     old = read_checkpoint(run.path).tensors
     assert all(torch.equal(tensor, old[name]) for name, tensor in start.model.state_dict().items())
     assert start.notices == ()
@@ -71,7 +73,7 @@ def test_weights_without_a_class_in_common_start_a_head_of_zeros(photos: Path, t
     data = open_data(photos)
     for names, said in ((("dog", "cat"), 1), ((), 0)):
         model = create_model("vit_mini_patch8_16", num_classes=len(names))
-        start = start_from(checkpoint(tmp_path / str(said), model, names), data, KEEP, size_asked=False)
+        start = start_from(checkpoint(tmp_path / str(said), model, names), data, KEEP, asked=())
         assert start.model.config.num_classes == 3
         assert not start.model.head.weight.any()
         assert len(start.notices) == said
@@ -82,21 +84,37 @@ def test_a_recipes_size_applies_where_the_patches_divide_it(photos: Path, tmp_pa
     data = open_data(photos)
     paper = Recipe(image_size=384)
     fits = checkpoint(tmp_path / "fits", create_model("vit_mini_patch16_32", num_classes=0))
-    assert start_from(fits, data, paper, size_asked=False).model.config.image_size == (384, 384)
+    assert start_from(fits, data, paper, asked=()).model.config.image_size == (384, 384)
     odd = checkpoint(tmp_path / "odd", create_model("vit_mini_patch5_15", num_classes=0))
-    start = start_from(odd, data, paper, size_asked=False)
+    start = start_from(odd, data, paper, asked=())
     assert start.model.config.image_size == start.preprocessing.size == (15, 15)
     assert start.recipe.image_size == 0
-    assert "384 px cannot be cut into patches" in start.notices[0]
+    assert start.notices == (
+        "the recipe's image_size 384 is passed over: patches of 5 x 5 px do not divide it",
+    )
+    with pytest.raises(ConfigError, match="patches"):
+        start_from(odd, data, paper, asked={"image_size"})
+
+
+def test_what_a_named_recipe_wants_of_a_new_model_is_passed_over(photos: Path, tmp_path: Path) -> None:
+    data = open_data(photos)
+    weights = checkpoint(tmp_path, create_model("vit_mini_patch8_16", num_classes=0))
+    wants = Recipe(pool="average", position_embedding="sincos_2d")
+    start = start_from(weights, data, wants, asked=())
+    assert (start.model.config.pool, start.recipe.pool) == ("token", "")
+    assert len(start.notices) == 2
+    assert start_from(weights, data, Recipe(pool="average"), asked={"pool"}).model.config.pool == "average"
+    with pytest.raises(ConfigError, match="--position-embedding sincos_2d cannot change"):
+        start_from(weights, data, wants, asked={"position_embedding"})
 
 
 def test_a_large_checkpoint_is_tuned_at_224_unless_more_is_asked_for(photos: Path, tmp_path: Path) -> None:
     data = open_data(photos)
     large = checkpoint(tmp_path / "large", create_model("vit_mini_patch14_252", num_classes=0))
-    start = start_from(large, data, KEEP, size_asked=False)
+    start = start_from(large, data, KEEP, asked=())
     assert start.model.config.image_size == (224, 224)
     assert "--image-size" in start.notices[0]
-    asked = start_from(large, data, Recipe(image_size=252), size_asked=True)
+    asked = start_from(large, data, Recipe(image_size=252), asked={"image_size"})
     assert asked.model.config.image_size == (252, 252)
 
 
@@ -109,7 +127,7 @@ def test_grey_and_rgb_meet(photos: Path, tmp_path: Path) -> None:
     assert (grey.channels, colour.channels, colour.read(sample).shape[2]) == (1, 3, 3)
     digits = open_data("digits")
     model = create_model("vit_mini_patch4_8", num_classes=2)
-    start = start_from(checkpoint(tmp_path, model, ("0", "1")), digits, KEEP, size_asked=False)
+    start = start_from(checkpoint(tmp_path, model, ("0", "1")), digits, KEEP, asked=())
     assert start.preprocessing.channels == 3
     assert "the images are grey and the network sees them as RGB" in start.notices
     as_rgb = with_channels(digits, 3)

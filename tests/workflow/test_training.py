@@ -425,6 +425,6 @@ def test_a_recipe_that_contradicts_the_model_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="image_size"):
         train(photos, image_size=20, output=tmp_path / "run", **tiny)
-    fine = {name: value for name, value in tiny.items() if name != "model"}
+    fine = {name: value for name, value in tiny.items() if name != "model"} | {"position_embedding": "rope"}
     with pytest.raises(ConfigError, match="position_embedding"):
-        train(photos, weights=run.path, position_embedding="rope", output=tmp_path / "run", **fine)
+        train(photos, weights=run.path, output=tmp_path / "run", **fine)

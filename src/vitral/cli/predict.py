@@ -3,7 +3,7 @@
 import sys
 from typing import Any, Literal
 
-from vitral.cli.output import number, print_result, results
+from vitral.cli.output import number, print_result, progress, results
 
 
 def predict(
@@ -33,22 +33,27 @@ def predict(
         precision: Of the computation; auto: bf16 where the device multiplies it natively.
         json: Print a JSON list, one object an image in the order given.
     """
+    from rich.progress import track
+
+    from vitral.inference import Classifier
     from vitral.workflow.prediction import answers, check_output, expand, write_answers
-    from vitral.workflow.progress import Display
 
     if output is not None:
         check_output(output)
     words = [image, *images]
     wanted = expand(words, sys.stdin.buffer.read() if "-" in words else None)
-    from vitral.inference import Classifier
-
     classifier = Classifier.load(run, device=device, precision=precision)
+    found = answers(classifier, wanted, top=top, unsure_below=unsure_below)
     rows: list[dict[str, Any]] = []
-    with Display() as display:
-        for row in display.each(answers(classifier, wanted, top=top, unsure_below=unsure_below), len(wanted)):
+    if json or output is not None:
+        console = progress()
+        rows += track(
+            found, "", len(wanted), console=console, transient=True, disable=not console.is_terminal
+        )
+    else:
+        for row in found:
             rows.append(row)
-            if not json and output is None:
-                results().print(_line(row))
+            results().print(_line(row))
     if output is not None:
         write_answers(output, rows)
     bad = sum("error" in row for row in rows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vitral.errors import DataError
+from vitral.errors import DataError, ImageError
 
 SPLITS = ("train", "validation", "test")
 
@@ -111,11 +111,14 @@ class LabelledImages:
     def read(self, sample: Sample) -> np.ndarray:
         """The decoded image, uint8 (height, width, channels), not to be written to.
 
-        Raises ImageError where a file has gone bad since DATA was opened.
+        Raises ImageError, naming the file, where one has gone bad since DATA was opened.
         """
         image = self._kept.get(sample.path)
         if image is None:
-            image = self.reader(sample)
+            try:
+                image = self.reader(sample)
+            except ImageError as error:
+                raise ImageError(f"{sample.path}: {error}") from error
             if self.keep:
                 self._kept[sample.path] = image
         return image

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vitral.training.events import EpochDone, Event, Listener, Notice, StepDone
+    from vitral.training.plan import Plan, make_learner, prepare
     from vitral.training.recipe import RECIPES, Recipe, recipe_for
-    from vitral.training.trainer import Plan, continue_from, prepare, run
+    from vitral.training.trainer import continue_from, run
 
 __all__ = [
     "RECIPES",
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "StepDone",
     "continue_from",
+    "make_learner",
     "prepare",
     "recipe_for",
     "run",
@@ -29,7 +31,8 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("EpochDone", "Event", "Listener", "Notice", "StepDone"), "events"),
     **dict.fromkeys(("RECIPES", "Recipe", "recipe_for"), "recipe"),
-    **dict.fromkeys(("Plan", "continue_from", "prepare", "run"), "trainer"),
+    **dict.fromkeys(("Plan", "make_learner", "prepare"), "plan"),
+    **dict.fromkeys(("continue_from", "run"), "trainer"),
 }
 
 

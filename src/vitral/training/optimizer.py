@@ -72,7 +72,7 @@ def is_kernel(module: nn.Module) -> bool:
 
 def learning_rate(recipe: Recipe, step: int, steps: int, steps_per_epoch: int) -> float:
     """The rate of update `step` (from 0) of `steps`: linear warm-up, then as the recipe's schedule falls to zero."""
-    warmup = recipe.warmup_steps or round(recipe.warmup_epochs * steps_per_epoch)
+    warmup = recipe.warm_up(steps_per_epoch)
     if step < warmup:
         return recipe.learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)

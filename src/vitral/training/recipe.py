@@ -140,6 +140,10 @@ class Recipe:
         """The same with `epochs` as the number of training images asks for, where it is 0."""
         return self if self.epochs else self.replace(epochs=max(10, round(3000 / math.sqrt(images))))
 
+    def warm_up(self, steps_per_epoch: int) -> int:
+        """Updates of linear warm-up."""
+        return self.warmup_steps or round(self.warmup_epochs * steps_per_epoch)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
         return asdict(self)

@@ -1,8 +1,23 @@
-"""What a user asks for in one call: train, evaluate, predict, report."""
+"""What a user asks for in one call: train, evaluate, predict, report.
 
-from vitral.workflow.evaluation import evaluate
-from vitral.workflow.reports import report
-from vitral.workflow.run import Run
-from vitral.workflow.training import train
+What stands here is imported when it is first used: to predict needs neither augmentations nor figures.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitral.workflow.evaluation import evaluate
+    from vitral.workflow.reports import report
+    from vitral.workflow.run import Run
+    from vitral.workflow.training import train
 
 __all__ = ["Run", "evaluate", "report", "train"]
+
+_HOMES = {"Run": "run", "evaluate": "evaluation", "report": "reports", "train": "training"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vitral.workflow' has no attribute {name!r}")
+    return getattr(import_module(f"vitral.workflow.{_HOMES[name]}"), name)

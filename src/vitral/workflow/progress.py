@@ -1,10 +1,9 @@
 """What a person sees while vitral works: a live bar on standard error, in notebooks too, else a line an epoch."""
 
-from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -15,9 +14,8 @@ from vitral.training import EpochDone, Event, Notice, StepDone
 from vitral.workflow.overview import overview_lines
 from vitral.workflow.texts import TEXTS
 
-# Looking at the images, or answering them, shows a bar only when it takes longer than this.
+# Looking at the images shows a bar only when it takes longer than this.
 QUIET_SECONDS = 2.0
-Item = TypeVar("Item")
 
 
 class Display:
@@ -83,14 +81,6 @@ class Display:
         """So many of so many images looked at; told as it goes, shown when it takes a while."""
         if self.shown and monotonic() - self.began > QUIET_SECONDS:
             self._show(done, total, f"{self.texts['images_looked_at']} {done:,}/{total:,}")
-
-    def each(self, items: Iterable[Item], total: int) -> Iterator[Item]:
-        """The items, with a bar when they take a while."""
-        self.began = monotonic()
-        for done, item in enumerate(items):
-            self.counting(done, total)
-            yield item
-        self.close()
 
     def close(self) -> None:
         """End the bar, if there is one."""

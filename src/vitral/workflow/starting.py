@@ -1,6 +1,6 @@
 """What a training starts from: a new network, or one from WEIGHTS whose classes are matched by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,22 +66,23 @@ def start_anew(config: ViTConfig, data: LabelledImages, recipe: Recipe, seed: in
     return Start(model, preprocessing, recipe, None, ())
 
 
-def start_from(weights: str, data: LabelledImages, recipe: Recipe, *, size_asked: bool) -> Start:
+def start_from(weights: str, data: LabelledImages, recipe: Recipe, *, asked: Collection[str]) -> Start:
     """A network from WEIGHTS, its head fitted to the classes of `data` by name.
 
     Args:
         weights: a run or checkpoint folder.
         data: the classes wanted.
         recipe: its image size, pooling and dropout are taken over; 0 and "" keep the checkpoint's.
-        size_asked: whether the user asked for the recipe's image size; one that only comes with a named recipe
-            is passed over where the patches do not divide it.
+        asked: the recipe's fields that the user asked for one by one; of the others, those are passed over, and
+            this is said, that do not go with the checkpoint.
 
     Raises:
         UsageError, WeightsError: as `read_checkpoint`.
-        ConfigError: the recipe asks for what the checkpoint is not.
+        ConfigError: the user asked for what the checkpoint cannot be.
     """
     checkpoint = read_checkpoint(weights)
-    if recipe.position_embedding not in ("", checkpoint.config.position_embedding):
+    recipe, notices = _applicable(recipe, checkpoint.config, asked)
+    if recipe.position_embedding:
         raise ConfigError(
             f"{weights} has position_embedding {checkpoint.config.position_embedding!r}, "
             f"which --position-embedding {recipe.position_embedding} cannot change: leave it out"
@@ -93,7 +94,7 @@ def start_from(weights: str, data: LabelledImages, recipe: Recipe, *, size_asked
         pool=recipe.pool or checkpoint.config.pool,
     )
     model = replace(checkpoint, config=config).model()
-    recipe, notices = _resized(model, recipe, size_asked)
+    notices += _resize(model, recipe.image_size)
     notices += _match_head(model, checkpoint.class_names, data.class_names, recipe.head_bias)
     preprocessing = replace(checkpoint.preprocessing, size=model.config.image_size, fit=recipe.fit)
     if preprocessing.channels != data.channels:
@@ -123,26 +124,38 @@ class _InChannels:
         return np.repeat(image, self.channels, axis=2)
 
 
-def _resized(model: VisionTransformer, recipe: Recipe, size_asked: bool) -> tuple[Recipe, list[str]]:
-    """Bring the model to the recipe's image size; the recipe as it applies, and what to say about it."""
-    config, notices = model.config, []
-    own = " x ".join(map(str, config.image_size))
-    if recipe.image_size and not size_asked and any(recipe.image_size % side for side in config.patch_size):
+def _applicable(recipe: Recipe, config: ViTConfig, asked: Collection[str]) -> tuple[Recipe, list[str]]:
+    """The recipe without what nobody asked for and the checkpoint is not, and what to say about it."""
+    notices = []
+    for name in ("position_embedding", "pool"):
+        wanted, own = getattr(recipe, name), getattr(config, name)
+        if wanted == own:
+            recipe = recipe.replace(**{name: ""})
+        elif wanted and name not in asked:
+            recipe = recipe.replace(**{name: ""})
+            notices.append(f"the recipe's {name} {wanted} is passed over: the weights have {own}")
+    size = recipe.image_size
+    if size and "image_size" not in asked and any(size % side for side in config.patch_size):
+        recipe = recipe.replace(image_size=0)
         patch = " x ".join(map(str, config.patch_size))
         notices.append(
-            f"the recipe's {recipe.image_size} px cannot be cut into patches of {patch}: the images stay at {own} px"
+            f"the recipe's image_size {size} is passed over: patches of {patch} px do not divide it"
         )
-        recipe = recipe.replace(image_size=0)
-    if recipe.image_size:
-        model.resize(recipe.image_size)
+    return recipe, notices
+
+
+def _resize(model: VisionTransformer, size: int) -> list[str]:
+    """Bring the model to an image size, 0 being its own within reason; and what to say about it."""
+    config = model.config
+    if size:
+        model.resize(size)
     elif max(config.image_size) > LARGEST_UNASKED:
         sides = zip(config.image_size, config.patch_size, strict=True)
         rows, columns = (min(side, max(LARGEST_UNASKED // p, 1) * p) for side, p in sides)
         model.resize((rows, columns))
-        notices.append(
-            f"images of {rows} x {columns} px instead of the checkpoint's {own}; ask with --image-size"
-        )
-    return recipe, notices
+        own = " x ".join(map(str, config.image_size))
+        return [f"images of {rows} x {columns} px instead of the checkpoint's {own}; ask with --image-size"]
+    return []
 
 
 def _match_head(

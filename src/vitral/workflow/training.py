@@ -1,7 +1,7 @@
 """`train`: from DATA and a model to a complete run folder, in one call."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -129,10 +129,9 @@ def train(
                 strict=strict,
             )
             resolved = resolve_recipe(recipe, weights, recipe_fields)
-            size_asked = "image_size" in recipe_fields or fspath(recipe or "").endswith(".toml")
             if output is not None:
                 RunFolder(Path(output)).refuse_if_present(overwrite)
-            ready = _ready(options, resolved, size_asked, time_limit, display)
+            ready = _ready(options, resolved, recipe_fields, time_limit, display)
         overview = describe_plan(ready.plan, ready.options)
         overview["notes"] += ready.notices
         display.overview(overview)
@@ -167,7 +166,7 @@ class _Ready:
 
 
 def _ready(
-    options: Options, recipe: Recipe, size_asked: bool, time_limit: float | None, display: Display
+    options: Options, recipe: Recipe, asked: Collection[str], time_limit: float | None, display: Display
 ) -> _Ready:
     """Open DATA, make or load the model, and measure what training it will cost."""
     if options.model is None and options.weights is None:
@@ -184,7 +183,7 @@ def _ready(
     if config is not None:
         start = start_anew(config, data, recipe, options.seed)
     else:
-        start = start_from(options.weights or "", data, recipe, size_asked=size_asked)
+        start = start_from(options.weights or "", data, recipe, asked=asked)
         data = with_channels(data, start.preprocessing.channels)
     plan = prepare(
         data,
