@@ -3,8 +3,13 @@
 `import vitral` is light. What a name stands for is imported when the name is first used.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Read by the OpenMP runtime when torch loads it. Threads that wait for one another shall let go of the processor: where
+# something else runs on one of the cores, threads that spin made a step nine times slower (benchmarks/waiting.py).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from vitral.errors import VitralError

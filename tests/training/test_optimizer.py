@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vitral.model import VisionTransformer
 from vitral.training import Recipe
-from vitral.training.optimizer import Weights, gradient_norm, learning_rate, make_optimizer, update_average
+from vitral.training.optimizer import Weights, gradient_norm, learning_rate, make_optimizers, update_average
 
 STEPS = 40
 
@@ -65,7 +65,7 @@ def test_the_rate_is_never_zero_nor_above_the_highest() -> None:
 
 def test_what_decays_is_exactly_the_kernels(make_model: Callable[..., VisionTransformer]) -> None:
     model = make_model(representation_size=8)
-    optimizer = make_optimizer(Recipe(weight_decay=0.1), model, Weights(model, torch.float32))
+    (optimizer,) = make_optimizers(Recipe(weight_decay=0.1), model, Weights(model, torch.float32))
     decays = {
         id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]
     }
@@ -84,7 +84,7 @@ def test_what_decays_is_exactly_the_kernels(make_model: Callable[..., VisionTran
 
 def test_everything_decays_where_the_recipe_says_all(make_model: Callable[..., VisionTransformer]) -> None:
     model = make_model()
-    optimizer = make_optimizer(Recipe(weight_decay=0.1, decay="all"), model, Weights(model, torch.float32))
+    (optimizer,) = make_optimizers(Recipe(weight_decay=0.1, decay="all"), model, Weights(model, torch.float32))
     decayed = [
         weight
         for group in optimizer.param_groups
@@ -92,6 +92,34 @@ def test_everything_decays_where_the_recipe_says_all(make_model: Callable[..., V
         for weight in group["params"]
     ]
     assert len(decayed) == len(list(model.parameters()))
+
+
+def test_muon_turns_the_encoders_matrices_and_adamw_the_rest(
+    make_model: Callable[..., VisionTransformer],
+) -> None:
+    model = make_model()
+    recipe = Recipe(optimizer="muon", learning_rate=0.1, weight_decay=0.0)
+    muon, adamw = make_optimizers(recipe, model, Weights(model, torch.float32))
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    turned = {names[id(weight)] for group in muon.param_groups for weight in group["params"]}
+    others = {names[id(weight)] for group in adamw.param_groups for weight in group["params"]}
+    assert turned | others == set(names.values())
+    assert not turned & others
+    assert turned == {
+        f"blocks.{block}.{name}.weight"
+        for block in range(model.config.layers)
+        for name in ("attention.qkv", "attention.out", "mlp.hidden", "mlp.out")
+    }
+    # Whatever the gradient's size, a step is close to a matrix whose singular values are equal (Jordan et al. 2024),
+    # as long as an update of AdamW's is: 0.2 * learning rate in the mean square.
+    weight = model.blocks[0].mlp.hidden.weight
+    before = weight.detach().clone()
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 1e-3
+    muon.step()
+    step = weight.detach() - before
+    values = torch.linalg.svdvals(step)
+    assert values.max() / values.min() < 2
+    assert step.square().mean().sqrt() == pytest.approx(0.2 * 0.1, rel=0.25)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
@@ -103,7 +131,7 @@ def test_an_update_is_the_textbooks(kind: str) -> None:
     recipe = Recipe(
         optimizer=kind, learning_rate=rate, momentum=beta1, beta2=beta2, weight_decay=decay, decay="all"
     )  # type: ignore[arg-type]
-    optimizer = make_optimizer(recipe, layer, Weights(layer, torch.float32))
+    (optimizer,) = make_optimizers(recipe, layer, Weights(layer, torch.float32))
     torch.manual_seed(0)
     gradients = [torch.randn(2, 3) for _ in range(3)]
     for gradient in gradients:
@@ -153,7 +181,7 @@ def test_updates_below_bf16s_resolution_add_up() -> None:
     layer = nn.Linear(1, 1, bias=False)
     nn.init.ones_(layer.weight)
     weights = Weights(layer, torch.bfloat16)
-    optimizer = make_optimizer(
+    (optimizer,) = make_optimizers(
         Recipe(optimizer="sgd", learning_rate=1e-4, momentum=0.0, weight_decay=0.0), layer, weights
     )
     for _ in range(100):  # 1 - 1e-4 is 1 in bf16, whose numbers below 1 lie 2^-8 apart

@@ -69,6 +69,7 @@ def assert_same(one: RunFolder, other: RunFolder) -> None:
         ("fp32", {"ema_decay": 0.9, "mixup": 0.8, "cutmix": 1.0}),
         ("bf16", {"ema_decay": 0.9, "mixup": 0.8, "accumulate": 3}),
         ("fp32", {"optimizer": "sgd", "steps": 10, "warmup_steps": 3}),
+        ("bf16", {"optimizer": "muon"}),
     ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(

@@ -35,7 +35,7 @@ def save_state(folder: Path, learner: Learner, progress: Progress, best: Best) -
         "recipe": learner.recipe.to_dict(),
         "weights": [weight.detach() for weight in learner.weights.master],
         "average": learner.average,
-        "optimizer": learner.optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in learner.optimizers],
         "scaler": learner.scaler.state_dict(),
         "step": learner.step,
         "progress": {name: value for name, value in vars(progress).items() if name != "unread"},
@@ -75,7 +75,8 @@ def load_state(folder: Path, learner: Learner) -> tuple[Progress, Best]:
         learner.weights.show()
         if learner.average is not None:
             copy_all(learner.average, state["average"])
-        learner.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(learner.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         learner.scaler.load_state_dict(state["scaler"])
         learner.step = state["step"]
         return Progress(**state["progress"]), Best(**state["best"])

@@ -26,7 +26,7 @@ class Learner:
     augmentation: Augmentation
     forward: Callable[[Tensor], Tensor]  # the model, compiled or not
     weights: Weights
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]  # each of some of the weights
     scaler: torch.amp.GradScaler  # of the loss, in fp16 only
     normalise: Normalise
     num_classes: int
@@ -120,8 +120,10 @@ def train_step(learner: Learner, group: list[Batch]) -> Tensor:
     """
     recipe = learner.recipe
     torch.manual_seed(seed_of(learner.seed, learner.step))  # of mixing and dropout
-    for settings in learner.optimizer.param_groups:
-        settings["lr"] = learning_rate(recipe, learner.step, learner.steps, learner.steps_per_epoch)
+    rate = learning_rate(recipe, learner.step, learner.steps, learner.steps_per_epoch)
+    for optimizer in learner.optimizers:
+        for settings in optimizer.param_groups:
+            settings["lr"] = rate
 
     images_in_all = sum(len(batch.labels) for batch in group)
     figures = torch.zeros(2, device=learner.normalise.compute.device)
@@ -136,13 +138,15 @@ def train_step(learner: Learner, group: list[Batch]) -> Tensor:
         learner.weights.add_gradients()
         figures += torch.stack([loss.detach() * share, correct_answers(logits, targets)])
 
-    learner.scaler.unscale_(learner.optimizer)
+    for optimizer in learner.optimizers:
+        learner.scaler.unscale_(optimizer)
     norm = gradient_norm(learner.weights.master, recipe.clip_norm)
     if not learner.scaler.is_enabled():  # it leaves out the steps whose gradient overflows
         figures[0] = torch.where(norm.isfinite(), figures[0], norm)  # such a step spoils the weights
-    learner.scaler.step(learner.optimizer)
+    for optimizer in learner.optimizers:
+        learner.scaler.step(optimizer)
+        optimizer.zero_grad()
     learner.scaler.update()
-    learner.optimizer.zero_grad()
     learner.weights.show()
     if learner.average is not None:
         update_average(learner.average, learner.weights.master, recipe.ema_decay, learner.step)

@@ -1,4 +1,4 @@
-"""Adam, AdamW and SGD as the recipes name them, the learning rate's course, and weights in two precisions."""
+"""Adam, AdamW, SGD and Muon as the recipes name them, the learning rate's course, and weights in two precisions."""
 
 import math
 from collections.abc import Iterable
@@ -49,20 +49,39 @@ class Weights:
             copy_all(self.working, shown)
 
 
-def make_optimizer(recipe: Recipe, model: nn.Module, weights: Weights) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the master weights, weight decay only where the recipe wants it."""
+def make_optimizers(recipe: Recipe, model: nn.Module, weights: Weights) -> tuple[torch.optim.Optimizer, ...]:
+    """The recipe's optimizer over the master weights, weight decay only where the recipe wants it.
+
+    Muon is for matrices that turn one hidden vector into another, those of the encoder; everything else is AdamW's
+    then, at the same learning rate.
+    """
     kernels = {f"{name}.weight" for name, module in model.named_modules() if is_kernel(module)}
-    decayed = [recipe.decay == "all" or name in kernels for name in weights.names]
-    pairs = list(zip(weights.master, decayed, strict=True))
+    named = dict(zip(weights.names, weights.master, strict=True))
+    hidden = [name for name in named if recipe.optimizer == "muon" and _is_hidden_matrix(name, named[name])]
+    rest = [name for name in named if name not in hidden]
+    decays = {name for name in named if recipe.decay == "all" or name in kernels}
     groups = [
-        {"params": [weight for weight, decays in pairs if decays], "weight_decay": recipe.weight_decay},
-        {"params": [weight for weight, decays in pairs if not decays], "weight_decay": 0.0},
+        {"params": [named[name] for name in rest if name in decays], "weight_decay": recipe.weight_decay},
+        {"params": [named[name] for name in rest if name not in decays], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
+    rate, betas = recipe.learning_rate, (recipe.momentum, recipe.beta2)
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
-    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=recipe.learning_rate, betas=(recipe.momentum, recipe.beta2), fused=True)
+        return (torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=True),)
+    if recipe.optimizer == "adam":
+        return (torch.optim.Adam(groups, lr=rate, betas=betas, fused=True),)
+    adamw = torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
+    if not hidden:
+        return (adamw,)
+    matrices = [named[name] for name in hidden]
+    muon = torch.optim.Muon(
+        matrices, lr=rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return muon, adamw
+
+
+def _is_hidden_matrix(name: str, weight: Tensor) -> bool:
+    return name.startswith("blocks.") and weight.ndim == 2
 
 
 def is_kernel(module: nn.Module) -> bool:

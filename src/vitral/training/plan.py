@@ -22,7 +22,7 @@ from vitral.inference import Normalise
 from vitral.model import VisionTransformer
 from vitral.training.loop import Learner, class_weights, train_step
 from vitral.training.memory import is_out_of_memory, memory_advice
-from vitral.training.optimizer import Weights, make_optimizer
+from vitral.training.optimizer import Weights, make_optimizers
 from vitral.training.recipe import Recipe
 
 # torch.compile pays when what it saves is more than what it costs; measured by benchmarks/training.py.
@@ -176,7 +176,7 @@ def make_learner(plan: Plan) -> Learner:
         augmentation=plan.batches.augmentation,
         forward=torch.compile(model, dynamic=False) if plan.compiled else model,
         weights=weights,
-        optimizer=make_optimizer(recipe, model, weights),
+        optimizers=make_optimizers(recipe, model, weights),
         scaler=torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16"),
         normalise=Normalise(plan.preprocessing, compute),
         num_classes=len(plan.data.class_names),

@@ -28,8 +28,9 @@ class Recipe:
     """Batches whose gradients are added up before an update."""
 
     # The update
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """adamw decouples the weight decay, adam and sgd couple it to the gradient."""
+    optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
+    """adamw decouples the weight decay, adam and sgd couple it to the gradient; muon is torch's Muon for the
+    encoder's matrices and adamw for the rest."""
     learning_rate: float = 1e-3
     """The highest one, after the warm-up."""
     momentum: float = 0.9

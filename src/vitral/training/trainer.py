@@ -145,7 +145,7 @@ def _measure_epoch(plan: Plan, learner: Learner, progress: Progress) -> dict[str
                 figures[f"{split}_accuracy"] = float((answers.argmax(axis=1) == labels).mean())
                 if split == "validation":
                     figures[f"validation_{plan.recipe.metric}"] = _metric(plan, labels, answers)
-    figures["learning_rate"] = learner.optimizer.param_groups[0]["lr"]
+    figures["learning_rate"] = learner.optimizers[0].param_groups[0]["lr"]
     figures["images_per_second"] = round(progress.images / progress.seconds, 1)
     spent = perf_counter() - began
     progress.total_seconds += spent
