@@ -30,7 +30,9 @@ print((time.perf_counter() - started) * 10)
 def measure(policy: str) -> float:
     """Milliseconds for one product, GELU and addition on (6272, 128) numbers."""
     environment = os.environ | {"OMP_WAIT_POLICY": policy}
-    done = subprocess.run([sys.executable, "-c", WORK], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WORK], env=environment, capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 

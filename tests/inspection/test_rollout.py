@@ -41,7 +41,9 @@ def test_a_network_that_only_looks_at_one_patch_is_caught_doing_so() -> None:
     assert by_token[0].argmax() == 4
     # (1/2)^3 of every token stays itself, the rest comes from the one patch: 7/8 at the class token's row.
     assert by_token[0, 1, 1] == pytest.approx(7 / 8)
-    by_average = relevance(rollout([attention[..., 1:, 1:]] * 3), grid=(2, 3), special_tokens=0, pool="average")
+    by_average = relevance(
+        rollout([attention[..., 1:, 1:]] * 3), grid=(2, 3), special_tokens=0, pool="average"
+    )
     others = np.delete(by_average[0].ravel(), 4)
     np.testing.assert_allclose(others, 1 / 8 / 6)
     assert by_average[0, 1, 1] == pytest.approx(7 / 8 + 1 / 8 / 6)

@@ -84,7 +84,9 @@ def test_what_decays_is_exactly_the_kernels(make_model: Callable[..., VisionTran
 
 def test_everything_decays_where_the_recipe_says_all(make_model: Callable[..., VisionTransformer]) -> None:
     model = make_model()
-    (optimizer,) = make_optimizers(Recipe(weight_decay=0.1, decay="all"), model, Weights(model, torch.float32))
+    (optimizer,) = make_optimizers(
+        Recipe(weight_decay=0.1, decay="all"), model, Weights(model, torch.float32)
+    )
     decayed = [
         weight
         for group in optimizer.param_groups

@@ -437,9 +437,7 @@ def test_the_batch_size_advised_keeps_the_total(make_plan: MakePlan) -> None:
         )
         assert smaller < batch_size
         assert smaller * more == recipe.total_batch
-    assert "--image-size" in memory.memory_advice(
-        recipe.replace(batch_size=1, accumulate=1), MemoryError()
-    )
+    assert "--image-size" in memory.memory_advice(recipe.replace(batch_size=1, accumulate=1), MemoryError())
 
 
 def test_other_errors_come_through(

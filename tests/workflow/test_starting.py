@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -134,3 +135,19 @@ def test_grey_and_rgb_meet(photos: Path, tmp_path: Path) -> None:
     pixels = as_rgb.read(as_rgb.samples[0])
     assert pixels.shape == (8, 8, 3)
     assert (pixels == digits.read(digits.samples[0])).all()
+
+
+def test_images_that_the_weights_learned_from_are_no_test_images(
+    run: Run, photos: Path, make_folder: Callable[..., Path], tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = make_folder(tmp_path / "mixed", counts={"train": 4, "test": 2}, seed=9)
+    for split in ("train", "validation", "test"):
+        shutil.copy(photos / split / "red" / "01.png", folder / "test" / "red" / f"from-{split}.png")
+    fine = {name: value for name, value in tiny.items() if name != "model"} | {"epochs": 1, "image_size": 16}
+    tuned = train(folder, weights=run.path, output=tmp_path / "tuned", **fine)
+    assert tuned.metrics["images"] == 6 + 1  # of the three copies the one that only measured stays
+    notes = json.loads((tuned.path / "run.json").read_text())["notes"]
+    assert any(note.startswith("2 test images left out") for note in notes)
+    # What a run's own origin learned from stays out further down the line.
+    again = train(folder, weights=tuned.path, output=tmp_path / "again", **fine)
+    assert again.metrics["images"] == 6 + 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vitral.data import SPLITS, LabelledImages, Sample, open_data, read_splits, without_seen
+from vitral.data import SPLITS, LabelledImages, Sample, open_data, without_seen
 from vitral.data.loader import evaluation_batches
 from vitral.data.scan import Progress
 from vitral.errors import DataError, UsageError
@@ -16,7 +16,7 @@ from vitral.files import write_json
 from vitral.inference import Classifier, probabilities
 from vitral.runs import Evaluation, Predictions, RunFolder, evaluate_predictions, write_predictions
 from vitral.workflow.options import columns_of, open_own_data, read_options
-from vitral.workflow.starting import with_channels
+from vitral.workflow.starting import seen_by, with_channels
 
 BATCH = 64
 
@@ -125,10 +125,9 @@ def _other(folder: RunFolder, data: LabelledImages, split: str) -> _Task:
     if data.bad_files:
         first = data.bad_files[0]
         notes.append(f"{len(data.bad_files):,} files cannot be used, first {first.path}: {first.reason}")
-    if split == "test" and folder.splits.exists():
-        seen = {row.hash for row in read_splits(folder.splits) if row.split in ("train", "validation")}
+    if split == "test":
         before = len(data.notes)
-        data = without_seen(data, seen)
+        data = without_seen(data, seen_by(folder.path))
         notes += data.notes[before:]
         if not data.split(split):
             raise DataError(

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
-from vitral.data import LabelledImages, Sample
+from vitral.data import LabelledImages, Sample, read_splits
 from vitral.errors import ConfigError, UsageError
 from vitral.files import sha256_of_file
 from vitral.images import Preprocessing
 from vitral.model import VisionTransformer, ViTConfig, config_for
+from vitral.runs import RunFolder
 from vitral.training import Recipe
 from vitral.weights import Checkpoint, find_checkpoint, read_checkpoint
 
@@ -101,6 +104,20 @@ def start_from(weights: str, data: LabelledImages, recipe: Recipe, *, asked: Col
         notices.append(_channels_notice(checkpoint, data.channels))
     digest = sha256_of_file(find_checkpoint(weights) / "model.safetensors")
     return Start(model, preprocessing, recipe, digest, tuple(notices))
+
+
+def seen_by(weights: str | PathLike[str]) -> set[str]:
+    """Content hashes of the images that a run, and the runs whose weights it started from, trained or chose on."""
+    seen: set[str] = set()
+    folder: RunFolder | None = RunFolder(Path(weights))
+    visited: set[Path] = set()
+    while folder is not None and folder.exists() and folder.path.resolve() not in visited:
+        visited.add(folder.path.resolve())
+        if folder.splits.exists():
+            seen |= {row.hash for row in read_splits(folder.splits) if row.split != "test"}
+        origin = folder.read_run().get("model", {}).get("weights")
+        folder = RunFolder(Path(origin)) if origin else None
+    return seen
 
 
 def with_channels(data: LabelledImages, channels: int) -> LabelledImages:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vitral.data import write_splits
+from vitral.data import without_seen, write_splits
 from vitral.data.augment import mix
 from vitral.data.loader import seed_of
 from vitral.device import choose
@@ -31,7 +31,7 @@ from vitral.workflow.overview import describe_plan
 from vitral.workflow.progress import Display
 from vitral.workflow.reports import images_of, write_pages
 from vitral.workflow.run import Run
-from vitral.workflow.starting import new_config, start_anew, start_from, with_channels
+from vitral.workflow.starting import new_config, seen_by, start_anew, start_from, with_channels
 
 NO_START = (
     "say what to train: --model for a new network (vit_tiny_patch16_224 for photographs, vit_mini_patch8_64 or "
@@ -183,6 +183,7 @@ def _ready(
     if config is not None:
         start = start_anew(config, data, recipe, options.seed)
     else:
+        data = without_seen(data, seen_by(options.weights or ""))
         start = start_from(options.weights or "", data, recipe, asked=asked)
         data = with_channels(data, start.preprocessing.channels)
     plan = prepare(
