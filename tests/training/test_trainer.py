@@ -17,8 +17,7 @@ from vitral.data import LabelledImages
 from vitral.errors import DataError, VitralError
 from vitral.inference import Classifier
 from vitral.runs import RunFolder
-from vitral.training import EpochDone, Event, Notice, Plan, StepDone
-from vitral.training import memory
+from vitral.training import EpochDone, Event, Notice, Plan, StepDone, memory
 from vitral.training import plan as plan_module
 
 Train = Callable[..., RunFolder]
