@@ -7,9 +7,10 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Read by the OpenMP runtime when torch loads it. Threads that wait for one another shall let go of the processor: where
-# something else runs on one of the cores, threads that spin made a step nine times slower (benchmarks/waiting.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read by GNU's OpenMP runtime when torch loads it: how long threads that wait for one another spin before they let go of
+# the core. The usual 300,000 turns make a step several times slower where something else runs on one of the cores;
+# none at all make it slower on a machine left alone (benchmarks/waiting.py).
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 if TYPE_CHECKING:
     from vitral.errors import VitralError

@@ -19,21 +19,18 @@ from vitral.workflow.run import Run
 from vitral.workflow.texts import TEXTS
 from vitral.workflow.training import train
 
-MODEL = "vit_mini_patch2_8"
+# Patches of 2 x 2 pixels, seen enlarged to 4 x 4: crops and shifts by parts of a pixel then lose nothing.
+MODEL = "vit_mini_patch4_16"
 RECIPE: dict[str, Any] = {
     "epochs": 40,
-    "batch_size": 32,
-    "learning_rate": 1e-3,
-    "beta2": 0.95,
-    "warmup_epochs": 2.0,
-    "label_smoothing": 0.1,
+    "batch_size": 64,
+    "optimizer": "muon",
+    "learning_rate": 3e-3,
+    "warmup_steps": 40,
     "ema_decay": 0.99,
-    "pool": "average",
-    "position_embedding": "sincos_2d",
-    "random_crop": 0.6,
-    "flip": "none",
+    "random_crop": 0.4,
+    "flip": "none",  # a mirrored digit is no digit
     "mixup": 0.0,
-    "metric": "loss",  # finer than the accuracy on 266 images
 }
 SHOWN, EXPLAINED = 8, 4
 
