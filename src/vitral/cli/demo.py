@@ -11,7 +11,7 @@ def demo(
     *,
     output: str = "vitral-demo",
     device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     language: str | None = None,
     json: bool = False,
 ) -> int:
@@ -22,7 +22,7 @@ def demo(
     Args:
         output: The run folder; an earlier run there is replaced.
         device: auto, cpu, cuda (cuda:1) or mps.
-        precision: Of the computation; so small a network is no faster in bf16.
+        precision: Of the computation; auto: bf16 where the device multiplies it natively.
         language: en or pt, of what people read; default: the system's.
         json: Print what came out as JSON.
     """

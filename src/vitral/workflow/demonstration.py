@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from vitral.data import LabelledImages, Sample
 from vitral.inference import Prediction
@@ -58,7 +57,7 @@ def demonstrate(
     output: str | Path = "vitral-demo",
     *,
     device: str = "auto",
-    precision: str = "fp32",
+    precision: str = "auto",
     language: Language = "en",
     command: list[str] | None = None,
     say: Callable[[str], None] = lambda _text: None,
@@ -67,28 +66,11 @@ def demonstrate(
 
     Args:
         output: the run folder; a run that stands there is replaced.
-        device, precision: as for `train`; so small a network is no faster in bf16.
+        device, precision: as for `train`.
         language: of what people read.
         command: as for `train`.
         say: told what comes next.
     """
-    threads = torch.get_num_threads()
-    # A second thread hardly helps so small a network, and waiting for it costs much where other programs are busy.
-    torch.set_num_threads(1)
-    try:
-        return _demonstrate(Path(output), device, precision, language, command, say)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _demonstrate(
-    output: Path,
-    device: str,
-    precision: str,
-    language: Language,
-    command: list[str] | None,
-    say: Callable[[str], None],
-) -> Demonstration:
     texts = TEXTS[language]
     say(texts["demo_train"])
     run = train(
@@ -98,7 +80,6 @@ def _demonstrate(
         overwrite=True,
         device=device,
         precision=precision,
-        compile=False,
         language=language,
         command=command,
         **RECIPE,
