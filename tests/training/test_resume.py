@@ -98,6 +98,15 @@ def test_a_run_may_be_stopped_again_and_again(make_plan: MakePlan, train: Train)
     assert_same(train(make_plan(), "cut", resume=True), whole)
 
 
+def test_a_background_job_goes_on_ignoring_ctrl_c(make_plan: MakePlan, train: Train) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run = train(make_plan(epochs=2), listen=lambda _: signal.raise_signal(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert run.read_run()["state"] == "finished"
+
+
 def test_sigterm_stops_as_cleanly(make_plan: MakePlan, train: Train, tmp_path: Path) -> None:
     whole = train(make_plan(), "whole")
     with pytest.raises(Terminated) as caught:

@@ -44,7 +44,9 @@ def stop_asked() -> Iterator[Callable[[], int]]:
         if len(asked) > 1:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored stays ignored: a shell's background jobs, for one, are not meant for Ctrl-C.
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield lambda: asked[0] if asked else 0
     except RuntimeError:
