@@ -54,23 +54,25 @@ class Row:
         """Whether the library is here."""
         return find_spec(LIBRARIES[self.library]) is not None
 
-    def is_default(self, device: torch.device) -> bool:
+    def is_default(self, device: torch.device, long: bool = False) -> bool:
         """Whether this is what the library does where its user asks for nothing: fp32, but in vitral the fastest.
 
-        Compiling is nobody's default here: vitral does it by itself in trainings long enough to gain from it.
+        vitral compiles in trainings that are long enough to gain from it, where there is a C++ compiler; no peer does.
         """
-        precision = choose(device.type).precision if self.library == "vitral" else "fp32"
-        return self.precision == precision and not self.compiled
+        if self.library != "vitral":
+            return self.precision == "fp32" and not self.compiled
+        return self.precision == choose(device.type).precision and self.compiled == long
 
 
-def all_rows(compiled: bool) -> list[Row]:
-    """Every library at every precision; with `compiled` once more each, compiled."""
-    return [
+def all_rows(compiled: bool, device: torch.device) -> list[Row]:
+    """Every library at every precision, and vitral as it is in a long training; with `compiled` all once more so."""
+    rows = [
         Row(library, precision, each)
-        for each in ([False, True] if compiled else [False])
+        for each in (False, True)
         for precision in PRECISIONS
         for library in LIBRARIES
     ]
+    return [row for row in rows if compiled or not row.compiled or row.is_default(device, long=True)]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ README.md beside this file says what the rows are and how to read the figures.
 """
 
 import argparse
-import gc
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -18,18 +16,16 @@ from time import monotonic
 from typing import Any
 
 import torch
-from rows import BETAS, CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY, Row, Task, all_rows, make_step, make_task
+from contestant import Contestant, RowFailed
+from rows import BETAS, CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY, Row, Task, all_rows, make_task
 from timing import (
-    calls_for,
     circumstances,
     console,
     interleaved,
-    seconds_a_call,
     spread,
     table,
     usable_device,
 )
-from torch import Tensor
 
 from vitral.files import write_json
 from vitral.model import ViTConfig, config_for
@@ -40,8 +36,7 @@ MODELS = ["vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224
 MODELS_ON_GPU = [*MODELS, "vit_large_patch16_224"]
 BATCH_SIZES = {"cpu": 16, "cuda": 128}
 REPEATS = {"cpu": 7, "cuda": 15}
-WARM_UP_STEPS = 3  # the first one compiles, the second may compile again, as it meets other strides
-SECONDS_A_REPEAT = 0.5
+PROCESS_BYTES = 3e8  # of main memory, before a process has a model
 # The part of a model's share of --seconds after which no further row is built: the rest is for measuring.
 BUILDING_SHARE = 0.7
 
@@ -61,7 +56,9 @@ NOTES = (
     f"at {CLIP_NORM:g} and fused AdamW; in bf16 the model is bf16 and the weights that learn are fp32.",
     "Peers: fp32 images, normalised, on the device already; no clipping; torch.optim.AdamW as it comes; bf16 by "
     "torch.autocast. Compiled: torch.compile(model).",
-    "* what the library does where nothing is asked for. Quartiles stand in brackets.",
+    "Every row has a process of its own; a turn begins with a step that does not count.",
+    "* what the library does where nothing is asked for, ** in trainings long enough for torch.compile to pay. "
+    "Quartiles stand in brackets.",
 )
 
 
@@ -72,7 +69,7 @@ def main() -> int:
     models = options.models or (MODELS_ON_GPU if device.type == "cuda" else MODELS)
     batch_size = options.batch_size or BATCH_SIZES[device.type]
     repeats = options.repeats or REPEATS[device.type]
-    rows = chosen(all_rows(compiled), options.rows)
+    rows = chosen(all_rows(compiled, device), options.rows)
     configs = {name: config_for(name) for name in models}
     remarks, results = console(stderr=True), console()
 
@@ -134,13 +131,11 @@ def measure_model(
         if not together:
             times |= _take_turns({row: contestant}, repeats, row_deadline, generator)
             contestant.let_go()
-            _free(task.device)
     if together:
         times = _take_turns(contestants, repeats, deadline, generator)
+        for contestant in contestants.values():
+            contestant.let_go()
     measured = [_figures(row, contestants[row], seconds, task) for row, seconds in times.items()]
-    contestants.clear()
-    _free(task.device)
-    torch.compiler.reset()  # what is compiled for one model would only be tried in vain for the next
     return {
         "model": name,
         "architecture": task.config.to_dict(),
@@ -153,37 +148,6 @@ def measure_model(
     }
 
 
-class Contestant:
-    """One row, built and warmed up."""
-
-    def __init__(self, row: Row, task: Task) -> None:
-        self.device = task.device
-        before, began = _allocated(self.device), monotonic()
-        self.step: Callable[[], Tensor] | None = make_step(row, task)
-        losses = [float(self.step()) for _ in range(WARM_UP_STEPS)]
-        assert all(map(math.isfinite, losses)), f"a loss of {row.name} is not finite"
-        self.warm_up_seconds = monotonic() - began
-        self.calls = calls_for(SECONDS_A_REPEAT, seconds_a_call(self.step, 1, self.device))
-        self.held = _allocated(self.device) - before  # weights and moments, which stay between steps
-        self.peak = 0
-
-    def measure(self) -> float:
-        """Seconds a step."""
-        assert self.step is not None
-        if self.device.type != "cuda":
-            return seconds_a_call(self.step, self.calls, self.device)
-        before = torch.cuda.memory_allocated(self.device)
-        torch.cuda.reset_peak_memory_stats(self.device)
-        seconds = seconds_a_call(self.step, self.calls, self.device)
-        of_step = torch.cuda.max_memory_allocated(self.device) - before
-        self.peak = max(self.peak, self.held + of_step)
-        return seconds
-
-    def let_go(self) -> None:
-        """Give the memory back; the figures stay."""
-        self.step = None
-
-
 def _built(row: Row, task: Task, late: bool, left_out: list[dict[str, Any]]) -> Contestant | None:
     """The row ready to be measured, or None with the reason in `left_out`: one row's trouble is not the others'."""
     failed = False
@@ -194,11 +158,8 @@ def _built(row: Row, task: Task, late: bool, left_out: list[dict[str, Any]]) -> 
     else:
         try:
             return Contestant(row, task)
-        except torch.OutOfMemoryError:
-            reason = "not enough memory at this batch size"
-        except Exception as error:
-            reason, failed = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}", True
-        _free(task.device)
+        except RowFailed as error:
+            reason, failed = error.reason, error.failed
     left_out.append({"row": row.name, "reason": reason, "failed": failed})
     return None
 
@@ -220,6 +181,7 @@ def _figures(row: Row, contestant: Contestant, seconds: list[float], task: Task)
         "row": row.name,
         **asdict(row),
         "default": row.is_default(task.device),
+        "default_when_long": row.is_default(task.device, long=True),
         "images_per_second": rate,
         "seconds_per_step": seconds,
         "steps_per_repeat": contestant.calls,
@@ -232,8 +194,15 @@ def _figures(row: Row, contestant: Contestant, seconds: list[float], task: Task)
 
 
 def comparisons(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """vitral against the fastest peer: default against default, then at equal precision, compiled and not."""
-    kinds: dict[str, list[dict[str, Any]]] = {"default": [row for row in measured if row["default"]]}
+    """vitral against the fastest peer: default against default, at equal precision, and so compiled.
+
+    A peer's default is the same in a long training; what vitral compiles is compared with peers that are compiled too
+    where there are such rows.
+    """
+    kinds: dict[str, list[dict[str, Any]]] = {
+        "default": [row for row in measured if row["default"]],
+        "default in a long training": [row for row in measured if row["default_when_long"]],
+    }
     for row in measured:
         kinds.setdefault(row["precision"] + (", compiled" if row["compiled"] else ""), []).append(row)
     found = []
@@ -291,24 +260,11 @@ def memory_needed(config: ViTConfig, batch_size: int, rows: Sequence[Row]) -> in
     per_number = 80 if any(row.precision == "fp32" for row in rows) else 44
     kept = batch_size * tokens * config.layers * (per_number * config.dim + 8 * config.heads * tokens)
     installed = sum(row.installed for row in rows)
-    return summarise(config).parameters * (14 * installed + 6) + kept
+    return round(summarise(config).parameters * (14 * installed + 6) + kept + PROCESS_BYTES * installed)
 
 
 def _memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else usable_memory()
-
-
-def _allocated(device: torch.device) -> int:
-    if device.type != "cuda":
-        return 0
-    gc.collect()
-    return torch.cuda.memory_allocated(device)
-
-
-def _free(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _median(row: dict[str, Any]) -> float:
@@ -321,7 +277,7 @@ def _table(measured: dict[str, Any], batch_size: int) -> Any:
         rate, share, peak = row["images_per_second"], row["model_flops_utilisation"], row["peak_memory_bytes"]
         rows.append(
             (
-                row["row"] + (" *" if row["default"] else ""),
+                row["row"] + (" *" if row["default"] else " **" if row["default_when_long"] else ""),
                 f"{rate['median']:,.1f}",
                 f"[{rate['lower_quartile']:,.1f}–{rate['upper_quartile']:,.1f}]",
                 f"{1000 * batch_size / rate['median']:,.1f}",

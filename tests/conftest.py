@@ -2,9 +2,16 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vitral.model import VisionTransformer, ViTConfig
 
 # Before torch is imported: several test processes share the cores, one thread each.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -32,3 +39,48 @@ def shared() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests neither fill the user's caches nor are helped by what lies there."""
     os.environ["VITRAL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def small() -> "Callable[..., ViTConfig]":
+    """`small(**changes)`: a configuration of 6 patches, 3 layers and 4 heads."""
+    from vitral.model import ViTConfig
+
+    def make(**changes: Any) -> ViTConfig:
+        values: dict[str, Any] = {"image_size": (16, 24), "patch_size": 8, "layers": 3, "dim": 32}
+        return ViTConfig(**(values | {"mlp_dim": 48, "heads": 4, "num_classes": 5} | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lively() -> "Callable[..., VisionTransformer]":
+    """`lively(config)`: a network without the zeros of a fresh one, so that nothing can hide behind them."""
+    import torch
+
+    from vitral.model import VisionTransformer
+
+    def make(config: "ViTConfig", seed: int = 0) -> VisionTransformer:
+        torch.manual_seed(seed)
+        model = VisionTransformer(config)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                spread = 0.3 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
+                torch.nn.init.normal_(
+                    parameter, mean=1.0 if name.endswith("norm.weight") else 0.0, std=spread
+                )
+        return model.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def assert_same() -> Callable[..., None]:
+    """`assert_same(found, expected)`: equal to 1e-5 of the largest number expected."""
+
+    def check(found: "Tensor", expected: "Tensor", tolerance: float = 1e-5) -> None:
+        assert found.shape == expected.shape
+        difference = (found - expected).abs().max().item()
+        assert difference <= tolerance * expected.abs().max().item(), difference
+
+    return check

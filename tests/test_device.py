@@ -1,5 +1,9 @@
 """What "auto" means for device and precision, and what is refused."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -93,3 +97,24 @@ def test_what_is_not_there_is_refused_in_one_line(
 def test_a_device_has_a_name() -> None:
     assert device_module.describe(torch.device("cpu")) == "cpu"
     assert Compute(torch.device("cpu"), "", "fp32", "").dtype == torch.float32
+
+
+FAULTS = """
+import resource, torch
+from vitral.device import keep_memory
+print(keep_memory())
+torch.ones(25_000_000)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(25_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is GNU's C library that gives memory back")
+def test_memory_that_is_kept_is_not_fetched_again() -> None:
+    """Ten times 100 MB are 244,140 pages of 4 KiB to fetch where nothing is kept."""
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    kept, faults = done.stdout.split()
+    assert kept == "True"
+    assert int(faults) < 2_000

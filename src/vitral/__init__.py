@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Read by GNU's OpenMP runtime when torch loads it: how long threads that wait for one another spin before they let go
-# of the core. The usual 300,000 turns make a step several times slower where something else runs on one of the
-# cores; none at all make it slower on a machine left alone (benchmarks/waiting.py).
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+# of the core. The usual 300,000 turns make small operations several times slower where something else runs on one of
+# the cores; far fewer make them slower on a machine left alone (benchmarks/waiting.py).
+os.environ.setdefault("GOMP_SPINCOUNT", "50000")
 
 if TYPE_CHECKING:
     from vitral.errors import VitralError

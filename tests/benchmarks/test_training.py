@@ -3,6 +3,7 @@
 import random
 from time import monotonic
 
+import contestant
 import pytest
 import rows
 import timing
@@ -10,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import training
+from vitral.device import choose
 from vitral.model import VisionTransformer, ViTConfig, config_for, create_model
 
 CPU = torch.device("cpu")
@@ -46,22 +48,28 @@ def test_time_that_is_up_ends_after_a_whole_round() -> None:
 
 
 def test_rows_are_chosen_by_name() -> None:
-    every = rows.all_rows(compiled=True)
+    every = rows.all_rows(True, CPU)
     assert len(every) == 20
     picked = training.chosen(every, ["timm-bf16", "vitral-*-compiled"])
     assert [row.name for row in picked] == ["timm-bf16", "vitral-fp32-compiled", "vitral-bf16-compiled"]
+    assert [row.name for row in rows.all_rows(False, CPU) if row.compiled] == [
+        f"vitral-{choose('cpu').precision}-compiled"
+    ]
     with pytest.raises(SystemExit, match="no row is called 'tim-fp32'"):
         training.chosen(every, ["tim-fp32"])
 
 
 def test_comparison_is_with_the_fastest_peer_of_the_same_kind() -> None:
-    def figures(library: str, precision: str, default: bool, rate: float) -> dict[str, object]:
+    def figures(
+        library: str, precision: str, default: bool, rate: float, compiled: bool = False
+    ) -> dict[str, object]:
         return {
             "row": f"{library}-{precision}",
             "library": library,
             "precision": precision,
-            "compiled": False,
+            "compiled": compiled,
             "default": default,
+            "default_when_long": compiled or (default and library != "vitral"),
             "images_per_second": {"median": rate},
         }
 
@@ -71,16 +79,18 @@ def test_comparison_is_with_the_fastest_peer_of_the_same_kind() -> None:
         figures("transformers", "fp32", True, 5.0),
         figures("vitral", "bf16", True, 24.8),
         figures("timm", "bf16", False, 15.5),
+        figures("vitral", "bf16", False, 31.0, compiled=True),
     ]
     found = {
         each["kind"]: (each["fastest_peer"], each["times_as_fast"]) for each in training.comparisons(measured)
     }
     assert found["default"] == ("timm-fp32", pytest.approx(4.0))
+    assert found["default in a long training"] == ("timm-fp32", pytest.approx(5.0))
     assert found["fp32"] == ("timm-fp32", pytest.approx(6.0 / 6.2))
     assert found["bf16"] == ("timm-bf16", pytest.approx(1.6))
 
 
-@pytest.mark.parametrize("row", rows.all_rows(compiled=False), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", rows.all_rows(False, CPU), ids=lambda row: row.name)
 def test_every_row_is_a_real_training_step(row: rows.Row) -> None:
     """The loss on the one batch falls, from about that of guessing among ten classes."""
     pytest.importorskip(rows.LIBRARIES[row.library])
@@ -106,13 +116,20 @@ def test_peers_see_the_pixels_from_minus_one_to_one() -> None:
     torch.testing.assert_close(torch.from_numpy(pixels), images / 127.5 - 1, atol=1e-6, rtol=0)
 
 
+def test_a_row_that_cannot_be_built_says_why() -> None:
+    odd = ViTConfig(
+        image_size=(32, 16), patch_size=(8, 8), layers=1, dim=32, mlp_dim=32, heads=1, num_classes=10
+    )
+    with pytest.raises(contestant.RowFailed, match="not square"):
+        contestant.Contestant(rows.Row("torchvision", "fp32", False), rows.make_task(odd, 2, CPU))
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_a_model_is_measured_whole(monkeypatch: pytest.MonkeyPatch, together: bool) -> None:
-    monkeypatch.setattr(training, "SECONDS_A_REPEAT", 0.001)
     monkeypatch.setitem(rows.LIBRARIES, "timm", "no_such_module")
     if not together:
         monkeypatch.setattr(training, "_memory", lambda device: 1)
-    picked = training.chosen(rows.all_rows(compiled=False), ["vitral-fp32", "torchvision-fp32", "timm-fp32"])
+    picked = training.chosen(rows.all_rows(False, CPU), ["vitral-fp32", "torchvision-fp32", "timm-fp32"])
     task = rows.make_task(SMALL, 4, CPU)
     measured = training.measure_model("small", task, picked, 3, monotonic() + 60, lambda line: None)
     assert measured["interleaved"] is together

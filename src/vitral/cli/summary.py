@@ -28,9 +28,13 @@ def summary(
     """
     from vitral.model import config_for
     from vitral.model.summary import summarise
-    from vitral.weights import find_checkpoint, read_config
 
-    config = read_config(find_checkpoint(model))[0] if Path(model).exists() else config_for(model)
+    if Path(model).exists():
+        from vitral.weights import find_checkpoint, read_config
+
+        config = read_config(find_checkpoint(model))[0]
+    else:
+        config = config_for(model)
     asked: dict[str, Any] = {"image_size": image_size, "num_classes": num_classes, "channels": channels}
     config = config.replace(**{name: value for name, value in asked.items() if value is not None})
     found = summarise(config)

@@ -15,7 +15,7 @@ import torch
 from vitral.data import LabelledImages, check_trainable
 from vitral.data.augment import Augmentation
 from vitral.data.loader import TrainingBatches
-from vitral.device import Compute
+from vitral.device import Compute, keep_memory
 from vitral.errors import DataError, VitralError
 from vitral.images import Preprocessing
 from vitral.inference import Normalise
@@ -168,6 +168,8 @@ def prepare(
 def make_learner(plan: Plan) -> Learner:
     """The state at the start of a training: the model on its device, optimizer, average, all by the plan."""
     recipe, compute, model = plan.recipe, plan.compute, plan.model
+    if compute.device.type == "cpu":
+        keep_memory()
     model.to(compute.device, torch.float32).train()
     weights = Weights(model, compute.dtype)
     counts = list(plan.data.counts()["train"].values())
