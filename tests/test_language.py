@@ -1,9 +1,12 @@
 """In which language does vitral speak to whom?"""
 
+import json
+import pickle
+
 import pytest
 
 from vitral.errors import UsageError
-from vitral.language import choose_language
+from vitral.language import Sentence, choose_language, count_of, said_in
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,18 @@ def test_a_language_that_vitral_does_not_speak_is_refused_by_name(monkeypatch: p
     monkeypatch.setenv("VITRAL_LANGUAGE", "fr")
     with pytest.raises(UsageError, match=r"VITRAL_LANGUAGE is 'fr'.*en or pt"):
         choose_language()
+
+
+def test_a_sentence_is_english_unless_portuguese_is_asked_for() -> None:
+    sentence = Sentence("no GPU is here", "não há GPU")
+    assert sentence == "no GPU is here" == said_in("en", sentence)
+    assert said_in("pt", sentence) == "não há GPU"
+    assert said_in("pt", "a file's name") == "a file's name"
+    assert json.dumps([sentence]) == '["no GPU is here"]'
+    assert said_in("pt", pickle.loads(pickle.dumps(sentence))) == "não há GPU"
+
+
+def test_things_are_counted_in_both_languages() -> None:
+    assert [count_of(number, "image") for number in (1, 1200)] == ["1 image", "1,200 images"]
+    assert count_of(1, "imagem|imagens", "pt") == "1 imagem"
+    assert count_of(1200, "imagem|imagens", "pt") == "1.200 imagens"

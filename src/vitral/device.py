@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 
 from vitral.errors import UsageError
+from vitral.language import Sentence
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+ASKED_FOR = Sentence("asked for", "a pedido")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -47,7 +49,7 @@ def choose(device: str = "auto", precision: str = "auto") -> Compute:
         raise UsageError(f"no precision is called {precision!r}: there are {', '.join(PRECISIONS)}")
     if precision == "fp16" and place.type == "cpu":
         raise UsageError("fp16 is not for processors: take bf16 or fp32, or a GPU")
-    return Compute(place, place_reason, precision, "asked for")
+    return Compute(place, place_reason, precision, ASKED_FOR)
 
 
 @functools.cache
@@ -100,10 +102,11 @@ def describe(device: torch.device) -> str:
 def _device(name: str) -> tuple[torch.device, str]:
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device()), "a CUDA GPU is here"
+            here = Sentence("a CUDA GPU is here", "há uma GPU CUDA")
+            return torch.device("cuda", torch.cuda.current_device()), here
         if torch.backends.mps.is_available():
-            return torch.device("mps"), "an Apple GPU is here"
-        return torch.device("cpu"), "no GPU is here"
+            return torch.device("mps"), Sentence("an Apple GPU is here", "há uma GPU da Apple")
+        return torch.device("cpu"), Sentence("no GPU is here", "não há GPU")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -117,16 +120,16 @@ def _device(name: str) -> tuple[torch.device, str]:
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("this machine offers no device mps: it is Apple silicon's; take --device cpu")
-    return device, "asked for"
+    return device, ASKED_FOR
 
 
 def _best_precision(device: torch.device) -> tuple[str, str]:
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16", "the GPU multiplies bf16 natively"
-        return "fp32", "the GPU has no bf16"
+            return "bf16", Sentence("the GPU multiplies bf16 natively", "a GPU multiplica bf16")
+        return "fp32", Sentence("the GPU has no bf16", "a GPU não tem bf16")
     if device.type == "mps":
-        return "fp32", "bf16 is not measured on Apple GPUs"
+        return "fp32", Sentence("bf16 is not measured on Apple GPUs", "bf16 não foi medido em GPUs da Apple")
     if cpu_multiplies_bf16():
-        return "bf16", "the processor multiplies bf16 natively"
-    return "fp32", "the processor has no bf16 instructions"
+        return "bf16", Sentence("the processor multiplies bf16 natively", "o processador multiplica bf16")
+    return "fp32", Sentence("the processor has no bf16 instructions", "o processador não tem instruções bf16")

@@ -1,5 +1,7 @@
 """The language of what people read: reports, figures, summaries. Options, JSON keys and files stay English."""
 
+from __future__ import annotations
+
 import locale
 import os
 from typing import Literal
@@ -7,6 +9,36 @@ from typing import Literal
 from vitral.errors import UsageError
 
 Language = Literal["en", "pt"]
+
+
+class Sentence(str):
+    """What a person should know, in English, and by `said_in` in Portuguese too.
+
+    A room that notices something knows what to say about it, and not which language is read in the end.
+    """
+
+    portuguese: str
+
+    def __new__(cls, english: str, portuguese: str) -> Sentence:
+        sentence = super().__new__(cls, english)
+        sentence.portuguese = portuguese
+        return sentence
+
+    def __reduce__(self) -> tuple[type[Sentence], tuple[str, str]]:
+        return Sentence, (str(self), self.portuguese)
+
+
+def said_in(language: Language, text: str) -> str:
+    """A sentence in that language; any other text as it is."""
+    return text.portuguese if language == "pt" and isinstance(text, Sentence) else str(text)
+
+
+def count_of(number: int, noun: str, language: Language = "en") -> str:
+    """`1 test image`, `1,200 test images`; in Portuguese, of `imagem|imagens`, `1.200 imagens`."""
+    if language == "pt":
+        one, more = noun.split("|")
+        return f"{number:,} {one if number == 1 else more}".replace(",", ".")
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def choose_language(wanted: str | None = None) -> Language:

@@ -101,7 +101,7 @@ def test_bad_files_are_said(run: Run, make_folder: MakeFolder, tmp_path: Path) -
     (folder / "red" / "cut.png").write_bytes((folder / "red" / "00.png").read_bytes()[:100])
     figures = evaluate(run.path, folder)
     assert figures["images"] == 18
-    assert any("1 files cannot be used, first red/cut.png" in note for note in figures["notes"])
+    assert any("1 file cannot be used, first red/cut.png" in note for note in figures["notes"])
 
 
 def test_an_interrupted_run_gets_its_evaluation(photos: Path, tiny: dict[str, Any], tmp_path: Path) -> None:

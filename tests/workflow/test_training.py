@@ -19,7 +19,7 @@ from vitral.errors import ConfigError, DataError, UsageError, VitralError
 from vitral.inference import Classifier
 from vitral.model import VisionTransformer
 from vitral.training import EpochDone, Event, StepDone
-from vitral.workflow import Run, train
+from vitral.workflow import Run, report, train
 
 Recipe = dict[str, Any]
 MakeFolder = Callable[..., Path]
@@ -379,7 +379,7 @@ def test_a_time_limit_ends_the_training_with_what_it_reached(
     facts = json.loads((done.path / "run.json").read_text())
     assert 1 <= len(done.epochs) < 3000
     assert facts["state"] == "finished"
-    assert any("time limit" in note for note in facts["notes"])
+    assert any("time limit" in note for note in facts["notes"]["en"])
     assert done.metrics["images"] == 12
 
 
@@ -415,9 +415,14 @@ def test_portuguese_report(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny: Recipe
 ) -> None:
     short = tiny | {"epochs": 1, "progress": True}
-    done = train(photos, output=tmp_path / "run", language="pt", **short)
+    done = train(photos / "train", output=tmp_path / "run", language="pt", **short)
     assert '<html lang="pt' in (done.path / "report.html").read_text()
-    assert "treino   validação   teste" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "treino   validação   teste" in said
+    assert "DATA não traz divisão" in said
+    assert "DATA não traz divisão" in (done.path / "report.html").read_text()
+    report([done.path], language="en")
+    assert "no splits in DATA" in (done.path / "report.html").read_text()
 
 
 def test_a_recipe_that_contradicts_the_model_is_refused(

@@ -35,7 +35,7 @@ def evaluate(
         language: en or pt, of what people read; default: the system's.
         json: Print all figures as JSON.
     """
-    from vitral.language import choose_language
+    from vitral.language import choose_language, said_in
     from vitral.workflow import evaluate as work
     from vitral.workflow.progress import Display
     from vitral.workflow.results import result_lines
@@ -54,7 +54,7 @@ def evaluate(
             progress=display.counting,
         )
     for note in figures["notes"]:
-        progress().print(note)
+        progress().print(said_in(spoken, note))
 
     def text(console) -> None:
         for line in result_lines(figures, spoken):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vitral.errors import DataError, ImageError
+from vitral.language import Sentence, count_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -189,7 +190,11 @@ def without_seen(data: LabelledImages, seen: set[str]) -> LabelledImages:
         return data
     paths = {sample.path for sample in dropped}
     reasons = tuple(LeftOut(s.path, "the run trained or chose on the same image") for s in dropped)
-    note = f"{count_of(len(dropped), 'test image')} left out: the run trained or chose on the same content"
+    note = Sentence(
+        f"{count_of(len(dropped), 'test image')} left out: the run trained or chose on the same content",
+        f"{count_of(len(dropped), 'imagem|imagens', 'pt')} de teste fora da conta: o treino já aprendeu ou "
+        "escolheu com o mesmo conteúdo",
+    )
     return replace(
         data,
         samples=tuple(sample for sample in data.samples if sample.path not in paths),
@@ -206,8 +211,3 @@ def split_of(word: str) -> str | None:
 def same_text(text: str) -> str:
     """`text` in Unicode NFC, so that names typed on different systems compare equal."""
     return unicodedata.normalize("NFC", text)
-
-
-def count_of(number: int, noun: str) -> str:
-    """`1 test image`, `1,200 test images`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

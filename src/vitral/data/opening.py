@@ -16,7 +16,6 @@ from vitral.data.labelled import (
     LeftOut,
     Sample,
     Sizes,
-    count_of,
 )
 from vitral.data.scan import Facts, Progress, scan_arrays, scan_files
 from vitral.data.sources import Item, Listing, grouped, list_images
@@ -31,9 +30,12 @@ from vitral.data.splits import (
 )
 from vitral.errors import DataError, UsageError
 from vitral.images import read_image
+from vitral.language import Language, Sentence, count_of
 
 # More bad files than this share stop everything: then it is rather DATA that is wrong than a few files.
 MOST_BAD = 0.10
+
+_IN_PORTUGUESE = {"train": "treino", "validation": "validação", "test": "teste"}
 
 
 def open_data(
@@ -177,7 +179,7 @@ def _assign(
     validation: float | None,
     split_seed: int,
     splits: str | PathLike[str] | None,
-) -> tuple[list[str], dict[int, str], list[str]]:
+) -> tuple[list[str], dict[int, str], list[Sentence]]:
     """One split an item, why some are left out (position -> reason), and notes about both."""
     given = [item.split for item in items if item.split is not None]
     if splits is not None:
@@ -185,10 +187,11 @@ def _assign(
         reasons = {
             index: f"not among the images of {splits}" for index, split in enumerate(assigned) if not split
         }
-        notes = (
-            [f"{count_of(len(reasons), 'image')} left out: not among those of {splits}"] if reasons else []
+        note = Sentence(
+            f"{count_of(len(reasons), 'image')} left out: not among those of {splits}",
+            f"{count_of(len(reasons), 'imagem|imagens', 'pt')} fora da conta: não estão entre as de {splits}",
         )
-        return assigned, reasons, notes
+        return assigned, reasons, [note] if reasons else []
     if validation is not None and (not given or "validation" in given or "train" not in given):
         there = "DATA without splits is divided 70/15/15" if not given else f"DATA has {_listed(given)}"
         raise UsageError(
@@ -205,67 +208,105 @@ def _assign(
     return assigned, reasons, _leak_notes(assigned, reasons)
 
 
-def _drawn_notes(items: Sequence[Item], assigned: Sequence[str], related: Relations, seed: int) -> list[str]:
+def _drawn_notes(
+    items: Sequence[Item], assigned: Sequence[str], related: Relations, seed: int
+) -> list[Sentence]:
     counts = Counter(assigned)
     shares = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS)
-    notes = [f"no splits in DATA: divided 70/15/15 by content with split seed {seed} into {shares}"]
+    parts = ", ".join(f"{_IN_PORTUGUESE[split]} {counts[split]:,}".replace(",", ".") for split in SPLITS)
+    notes = [
+        Sentence(
+            f"no splits in DATA: divided 70/15/15 by content with split seed {seed} into {shares}",
+            f"DATA não traz divisão: repartida 70/15/15 pelo conteúdo (--split-seed {seed}): {parts}",
+        )
+    ]
     groups = {item.group for item in items if item.group}
     if groups:
         grouped_images = sum(bool(item.group) for item in items)
         notes.append(
-            f"{count_of(grouped_images, 'image')} in {count_of(len(groups), 'group')}, each kept on one side"
+            Sentence(
+                f"{count_of(grouped_images, 'image')} in {count_of(len(groups), 'group')}, each kept on one side",
+                f"{count_of(grouped_images, 'imagem|imagens', 'pt')} em "
+                f"{count_of(len(groups), 'grupo, inteiro|grupos, cada um inteiro', 'pt')} em um só lado",
+            )
         )
     repeated = [count for count in Counter(related.near.tolist()).values() if count > 1]
     if repeated:
         notes.append(
-            f"{sum(repeated):,} images are near-duplicates of one another and stay on one side: "
-            f"{count_of(len(repeated), 'set')}, the largest of {max(repeated):,}"
+            Sentence(
+                f"{sum(repeated):,} images are near-duplicates of one another and stay on one side: "
+                f"{count_of(len(repeated), 'set')}, the largest of {max(repeated):,}",
+                f"{count_of(sum(repeated), 'imagem|imagens', 'pt')} quase iguais entre si ficam do mesmo lado: "
+                f"{count_of(len(repeated), 'conjunto|conjuntos', 'pt')}, o maior com {max(repeated)}",
+            )
         )
     return notes
 
 
-def _leak_notes(assigned: Sequence[str], reasons: Mapping[int, str]) -> list[str]:
+def _leak_notes(assigned: Sequence[str], reasons: Mapping[int, str]) -> list[Sentence]:
     """How many images left which split, and for which kind of reason."""
     kinds = {
-        "the same image": "the same image is also in",
-        "nearly the same": "a near-duplicate is in",
-        "its group": "a member of their group is in",
+        "the same image": ("the same image is also in", "a mesma imagem está também em"),
+        "nearly the same": ("a near-duplicate is in", "há uma quase igual em"),
+        "its group": ("a member of their group is in", "há uma do mesmo grupo em"),
     }
     notes = []
-    for split, others in (("validation", "train"), ("test", "train or validation")):
-        for start, said in kinds.items():
+    for split, others in (("validation", ("train",)), ("test", ("train", "validation"))):
+        for start, (said, dito) in kinds.items():
             count = sum(
                 assigned[index] == split and reason.startswith(start) for index, reason in reasons.items()
             )
             if count:
-                notes.append(f"{count_of(count, f'{split} image')} left out: {said} {others}")
+                where = " ou ".join(_IN_PORTUGUESE[other] for other in others)
+                notes.append(
+                    Sentence(
+                        f"{count_of(count, f'{split} image')} left out: {said} {' or '.join(others)}",
+                        f"{count_of(count, 'imagem|imagens', 'pt')} de {_IN_PORTUGUESE[split]} fora da conta: "
+                        f"{dito} {where}",
+                    )
+                )
     return notes
 
 
-def _notes(listing: Listing, items: Sequence[Item], facts: Sequence[Facts]) -> list[str]:
+def _notes(listing: Listing, items: Sequence[Item], facts: Sequence[Facts]) -> list[Sentence]:
     notes = []
     if listing.left_out:
-        notes.append(f"{count_of(len(listing.left_out), 'row')} left out: the image is listed already")
+        notes.append(
+            Sentence(
+                f"{count_of(len(listing.left_out), 'row')} left out: the image is listed already",
+                f"{count_of(len(listing.left_out), 'linha|linhas', 'pt')} sem uso: a imagem já está na lista",
+            )
+        )
     labels: dict[str, dict[str, str]] = {}
     for item, fact in zip(items, facts, strict=True):
         labels.setdefault(fact.pixels, {}).setdefault(item.label, item.path)
     contradictions = [paths for paths in labels.values() if len(paths) > 1]
     if contradictions:
-        example = " and ".join(f"{path} ({label})" for label, path in contradictions[0].items())
+        example = [f"{path} ({label})" for label, path in contradictions[0].items()]
         notes.append(
-            f"{count_of(len(contradictions), 'image')} under different labels, for instance {example}"
+            Sentence(
+                f"{count_of(len(contradictions), 'image')} under different labels, "
+                f"for instance {' and '.join(example)}",
+                f"{count_of(len(contradictions), 'imagem|imagens', 'pt')} com rótulos diferentes, "
+                f"por exemplo {' e '.join(example)}",
+            )
         )
     return notes
 
 
-def _thin(samples: Sequence[Sample], class_names: Sequence[str]) -> list[str]:
+def _thin(samples: Sequence[Sample], class_names: Sequence[str]) -> list[Sentence]:
     """Classes that a split says nothing about, though it exists."""
     notes = []
     for split in ("validation", "test"):
         present = {sample.label for sample in samples if sample.split == split}
         absent = [name for label, name in enumerate(class_names) if label not in present]
         if present and absent:
-            notes.append(f"no {split} image of {_named(absent)}")
+            notes.append(
+                Sentence(
+                    f"no {split} image of {_named(absent)}",
+                    f"nenhuma imagem de {_IN_PORTUGUESE[split]} de {_named(absent, 'pt')}",
+                )
+            )
     return notes
 
 
@@ -303,8 +344,11 @@ def _file(item: Item) -> Path:
     return item.file
 
 
-def _named(names: Sequence[str]) -> str:
+def _named(names: Sequence[str], language: Language = "en") -> str:
     """`class 'a'`, `classes 'a', 'b', 'c' and 4 more`."""
+    if language == "pt":
+        more = f" e mais {len(names) - 3}" if len(names) > 3 else ""
+        return f"classe{'s' if len(names) > 1 else ''} {', '.join(map(repr, names[:3]))}{more}"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"class{'es' if len(names) > 1 else ''} {', '.join(map(repr, names[:3]))}{more}"
 

@@ -67,7 +67,7 @@ def write_report(
         high=high,
         majority=run.majority,
         share=lambda value: "–" if value is None else words.percent(value),
-        verdicts=_verdicts(run, words),
+        verdicts=_verdicts(run, words, language),
         measures=_measures(evaluation, words),
         facts=_facts(run, words),
         curves=_curves(run, words),
@@ -86,7 +86,7 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _verdicts(run: RunContent, words: Wording) -> list[dict[str, Any]]:
+def _verdicts(run: RunContent, words: Wording, language: Language) -> list[dict[str, Any]]:
     """What a reader must know before the figures are believed, the gravest first."""
     found: list[dict[str, Any]] = []
 
@@ -130,8 +130,8 @@ def _verdicts(run: RunContent, words: Wording) -> list[dict[str, Any]]:
             )
         if evaluation.get("missing_classes"):
             say(words["missing_classes"], ", ".join(evaluation["missing_classes"]), kind="")
-    if run.facts.get("notes"):
-        say(words["notes"], kind="", lines=run.facts["notes"])
+    if notes := run.facts.get("notes", {}).get(language):
+        say(words["notes"], kind="", lines=notes)
     return found
 
 

@@ -15,10 +15,11 @@ import torch
 from vitral.data import LabelledImages, check_trainable
 from vitral.data.augment import Augmentation
 from vitral.data.loader import TrainingBatches
-from vitral.device import Compute, keep_memory
+from vitral.device import ASKED_FOR, Compute, keep_memory
 from vitral.errors import DataError, VitralError
 from vitral.images import Preprocessing
 from vitral.inference import Normalise
+from vitral.language import Sentence
 from vitral.model import VisionTransformer
 from vitral.training.loop import Learner, class_weights, train_step
 from vitral.training.memory import is_out_of_memory, memory_advice
@@ -124,14 +125,22 @@ def prepare(
     notices = list(data.notes)
     if recipe.total_batch > len(data.split("train")):
         notices.append(
-            f"an update stands on {recipe.total_batch} images and there are {len(data.split('train'))} to train on: "
-            "every epoch is one update"
+            Sentence(
+                f"an update stands on {recipe.total_batch} images and there are {len(data.split('train'))} "
+                "to train on: every epoch is one update",
+                f"uma atualização usa {recipe.total_batch} imagens e há {len(data.split('train'))} de treino: "
+                "cada época é uma só atualização",
+            )
         )
     warm_up = recipe.warm_up(_steps_per_epoch(data, recipe))
     if warm_up >= (steps := recipe.steps or recipe.epochs * _steps_per_epoch(data, recipe)):
         notices.append(
-            f"the warm-up takes {warm_up:,} updates and there are {steps:,}: the learning rate never reaches "
-            f"{recipe.learning_rate:g}; lower --warmup-steps"
+            Sentence(
+                f"the warm-up takes {warm_up:,} updates and there are {steps:,}: the learning rate never reaches "
+                f"{recipe.learning_rate:g}; lower --warmup-steps",
+                f"o aquecimento leva {warm_up} atualizações e há {steps}: a taxa de aprendizado nunca chega a "
+                f"{recipe.learning_rate:g}; diminua --warmup-steps",
+            )
         )
     workers = _default_workers(compute) if workers is None else workers
     plan = Plan(
@@ -141,13 +150,18 @@ def prepare(
     evaluated = sum(len(data.split(name)) for name in ("validation", "test"))
     trained = len(data.split("train"))
     seconds = seconds_per_step * (plan.steps + plan.epochs * plan.steps_per_epoch * evaluated / trained / 3)
-    compiled, reason = _compile_pays(compute, seconds) if compiled is None else (compiled, "asked for")
+    compiled, reason = _compile_pays(compute, seconds) if compiled is None else (compiled, ASKED_FOR)
     if compiled:
         seconds = COMPILE_SECONDS + seconds * (1 - COMPILE_SAVES.get(compute.device.type, 0.0))
     if time_limit is not None and seconds > 0.95 * time_limit:
         share = 0.95 * time_limit / seconds
         kept = max(1, int(share * plan.epochs))
-        notices.append(f"{kept} epochs instead of {plan.epochs}, to end within the time limit")
+        notices.append(
+            Sentence(
+                f"{kept} epochs instead of {plan.epochs}, to end within the time limit",
+                f"{kept} épocas em vez de {plan.epochs}, para terminar dentro do tempo pedido",
+            )
+        )
         recipe = recipe.replace(epochs=kept, steps=0)
         seconds *= kept / plan.epochs
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
@@ -222,10 +236,10 @@ def _measure(plan: Plan) -> float:
 def _compile_pays(compute: Compute, seconds: float) -> tuple[bool, str]:
     saved = COMPILE_SAVES.get(compute.device.type, 0.0) * seconds
     if saved <= COMPILE_SECONDS:
-        return False, "it would take longer than it saves"
+        return False, Sentence("it would take longer than it saves", "levaria mais tempo do que poupa")
     if compute.device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
-        return False, "there is no C++ compiler"
-    return True, "it saves more time than it takes"
+        return False, Sentence("there is no C++ compiler", "falta um compilador de C++")
+    return True, Sentence("it saves more time than it takes", "poupa mais tempo do que leva")
 
 
 def _default_workers(compute: Compute) -> int:

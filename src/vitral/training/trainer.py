@@ -12,6 +12,7 @@ from vitral.data.loader import evaluation_batches
 from vitral.errors import UsageError, VitralError
 from vitral.files import write_json, write_text
 from vitral.inference import probabilities
+from vitral.language import Sentence
 from vitral.runs import Predictions, RunFolder, evaluate_predictions, write_predictions
 from vitral.training.checkpoint import Best, load_state, save_state
 from vitral.training.events import EpochDone, Listener, Notice, StepDone
@@ -54,7 +55,14 @@ def run(
         with random_state_put_back(), stop_asked() as asked:
             finished = _epochs(plan, folder, listen, learner, progress, best, asked)
         if not finished:
-            listen(Notice("the time limit ended the training; what it reached is evaluated and kept"))
+            listen(
+                Notice(
+                    Sentence(
+                        "the time limit ended the training; what it reached is evaluated and kept",
+                        "o tempo pedido acabou; o que o treino alcançou é avaliado e guardado",
+                    )
+                )
+            )
         _finish(plan, folder, progress, best)
     except BaseException as error:
         _write_model(plan, folder, learner, best)

@@ -27,7 +27,7 @@ RECIPE: dict[str, Any] = {
     "learning_rate": 3e-3,
     "warmup_steps": 40,
     "ema_decay": 0.99,
-    "random_crop": 0.4,
+    "random_crop": 0.6,
     "flip": "none",  # a mirrored digit is no digit
     "mixup": 0.0,
 }

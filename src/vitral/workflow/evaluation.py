@@ -14,6 +14,7 @@ from vitral.data.scan import Progress
 from vitral.errors import DataError, UsageError
 from vitral.files import write_json
 from vitral.inference import Classifier, probabilities
+from vitral.language import Sentence, count_of
 from vitral.runs import Evaluation, Predictions, RunFolder, evaluate_predictions, write_predictions
 from vitral.workflow.options import columns_of, open_own_data, read_options
 from vitral.workflow.starting import seen_by, with_channels
@@ -121,10 +122,22 @@ def _other(folder: RunFolder, data: LabelledImages, split: str) -> _Task:
             raise DataError(f"{data.spec} has no {split} split, only {there}: choose another --split")
     else:
         data = replace(data, samples=tuple(replace(sample, split=split) for sample in data.samples), notes=())
-        notes.append(f"{data.spec} has no splits: all of its {len(data.samples):,} images are measured")
+        notes.append(
+            Sentence(
+                f"{data.spec} has no splits: all of its {len(data.samples):,} images are measured",
+                f"{data.spec} não traz divisão: todas as "
+                f"{count_of(len(data.samples), 'imagem|imagens', 'pt')} são medidas",
+            )
+        )
     if data.bad_files:
         first = data.bad_files[0]
-        notes.append(f"{len(data.bad_files):,} files cannot be used, first {first.path}: {first.reason}")
+        notes.append(
+            Sentence(
+                f"{count_of(len(data.bad_files), 'file')} cannot be used, first {first.path}: {first.reason}",
+                f"{count_of(len(data.bad_files), 'arquivo|arquivos', 'pt')} sem uso; o primeiro, {first.path}: "
+                f"{first.reason}",
+            )
+        )
     if split == "test":
         before = len(data.notes)
         data = without_seen(data, seen_by(folder.path))
@@ -160,10 +173,19 @@ def _class_notes(evaluation: Evaluation) -> list[str]:
         count = sum(evaluation.unknown_classes.values())
         names = _named(list(evaluation.unknown_classes))
         notes.append(
-            f"{count:,} images are of classes that the model does not know and count as wrong: {names}"
+            Sentence(
+                f"{count:,} images are of classes that the model does not know and count as wrong: {names}",
+                f"{count_of(count, 'imagem|imagens', 'pt')} de classes que o modelo não conhece contam como erro: "
+                f"{_named(list(evaluation.unknown_classes), 'e mais {}')}",
+            )
         )
     if evaluation.missing_classes:
-        notes.append(f"no image of {_named(evaluation.missing_classes)}, which the model knows")
+        notes.append(
+            Sentence(
+                f"no image of {_named(evaluation.missing_classes)}, which the model knows",
+                f"nenhuma imagem de {_named(evaluation.missing_classes, 'e mais {}')}, que o modelo conhece",
+            )
+        )
     return notes
 
 
@@ -178,6 +200,6 @@ def _predictions(class_names: tuple[str, ...], task: _Task, answers: np.ndarray)
     )
 
 
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+def _named(names: Sequence[str], and_more: str = "and {} more") -> str:
+    more = f" {and_more.format(len(names) - 10)}" if len(names) > 10 else ""
     return ", ".join(map(repr, names[:10])) + more

@@ -5,7 +5,7 @@ from typing import Any
 
 from vitral.data import SPLITS, LabelledImages
 from vitral.device import describe
-from vitral.language import Language
+from vitral.language import Language, said_in
 from vitral.model.summary import summarise
 from vitral.reporting.texts import wording_of
 from vitral.runs import machine
@@ -117,7 +117,7 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
                 disk=words.number(overview["disk_bytes"] / 1e6),
             ),
         ),
-        *(("notes", note) for note in overview["notes"]),
+        *(("notes", said_in(language, note)) for note in overview["notes"]),
     ]
     width = max(len(texts[name]) for name, _ in facts)
     for name, text in facts:
@@ -140,9 +140,9 @@ def _machine(overview: dict[str, Any], machine: dict[str, Any], language: Langua
     texts = TEXTS[language]
     compiled = texts["compiled" if overview["compile"] else "not_compiled"]
     parts = [
-        f"{machine['device']} ({machine['device_reason']})",
-        f"{machine['precision']} ({machine['precision_reason']})",
-        f"{compiled} ({overview['compile_reason']})",
+        f"{machine['device']} ({said_in(language, machine['device_reason'])})",
+        f"{machine['precision']} ({said_in(language, machine['precision_reason'])})",
+        f"{compiled} ({said_in(language, overview['compile_reason'])})",
     ]
     return ", ".join(parts + ([workers] if overview["workers"] else []))
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from vitral.language import Language
+from vitral.language import Language, said_in
 from vitral.reporting.texts import wording_of
 from vitral.training import EpochDone, Event, Notice, StepDone
 from vitral.workflow.overview import overview_lines
@@ -63,7 +63,7 @@ class Display:
             if self.bar is None:
                 self.say(self._of_epoch(event))
         elif isinstance(event, Notice):
-            self.say(event.text)
+            self.say(said_in(self.language, event.text))
 
     def say(self, line: str) -> None:
         """One line."""

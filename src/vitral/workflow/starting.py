@@ -14,6 +14,7 @@ from vitral.data import LabelledImages, Sample, read_splits
 from vitral.errors import ConfigError, UsageError
 from vitral.files import sha256_of_file
 from vitral.images import Preprocessing
+from vitral.language import Sentence
 from vitral.model import VisionTransformer, ViTConfig, config_for
 from vitral.runs import RunFolder
 from vitral.training import Recipe
@@ -150,13 +151,21 @@ def _applicable(recipe: Recipe, config: ViTConfig, asked: Collection[str]) -> tu
             recipe = recipe.replace(**{name: ""})
         elif wanted and name not in asked:
             recipe = recipe.replace(**{name: ""})
-            notices.append(f"the recipe's {name} {wanted} is passed over: the weights have {own}")
+            notices.append(
+                Sentence(
+                    f"the recipe's {name} {wanted} is passed over: the weights have {own}",
+                    f"{name} {wanted}, da receita, não se aplica: os pesos têm {own}",
+                )
+            )
     size = recipe.image_size
     if size and "image_size" not in asked and any(size % side for side in config.patch_size):
         recipe = recipe.replace(image_size=0)
         patch = " x ".join(map(str, config.patch_size))
         notices.append(
-            f"the recipe's image_size {size} is passed over: patches of {patch} px do not divide it"
+            Sentence(
+                f"the recipe's image_size {size} is passed over: patches of {patch} px do not divide it",
+                f"image_size {size}, da receita, não se aplica: patches de {patch} px não o dividem",
+            )
         )
     return recipe, notices
 
@@ -171,7 +180,12 @@ def _resize(model: VisionTransformer, size: int) -> list[str]:
         rows, columns = (min(side, max(LARGEST_UNASKED // p, 1) * p) for side, p in sides)
         model.resize((rows, columns))
         own = " x ".join(map(str, config.image_size))
-        return [f"images of {rows} x {columns} px instead of the checkpoint's {own}; ask with --image-size"]
+        return [
+            Sentence(
+                f"images of {rows} x {columns} px instead of the checkpoint's {own}; ask with --image-size",
+                f"imagens de {rows} x {columns} px em vez dos {own} dos pesos; peça outro tamanho com --image-size",
+            )
+        ]
     return []
 
 
@@ -185,9 +199,11 @@ def _match_head(
     if not kept:
         model.replace_head(len(wanted))
         nn.init.constant_(_dense(model.head).bias, head_bias)
-        return (
-            ["the head starts anew, at zero: none of its classes is among the weights' own"] if known else []
+        anew = Sentence(
+            "the head starts anew, at zero: none of its classes is among the weights' own",
+            "a camada de saída recomeça do zero: nenhuma das classes está entre as dos pesos",
         )
+        return [anew] if known else []
     old = _dense(model.head)
     new = nn.Linear(old.in_features, len(wanted))
     with torch.no_grad():
@@ -202,13 +218,18 @@ def _match_head(
     dropped = [name for name in known if name not in wanted]
     said = f"classes matched by name: the head keeps {_named(kept)}"
     said += f", starts {_named(fresh)} at zero" if fresh else ""
-    return [said + (f", and drops {_named(dropped)}" if dropped else "")]
+    said += f", and drops {_named(dropped)}" if dropped else ""
+    dito = f"classes casadas pelo nome: a camada de saída mantém {_named(kept, 'e mais {}')}"
+    dito += f", começa {_named(fresh, 'e mais {}')} do zero" if fresh else ""
+    dito += f" e deixa {_named(dropped, 'e mais {}')}" if dropped else ""
+    return [Sentence(said, dito)]
 
 
 def _channels_notice(checkpoint: Checkpoint, channels: int) -> str:
-    words = {1: "grey", 3: "RGB"}
-    return (
-        f"the images are {words[channels]} and the network sees them as {words[checkpoint.config.channels]}"
+    words, palavras = {1: "grey", 3: "RGB"}, {1: "em tons de cinza", 3: "em RGB"}
+    return Sentence(
+        f"the images are {words[channels]} and the network sees them as {words[checkpoint.config.channels]}",
+        f"as imagens são {palavras[channels]} e a rede as vê {palavras[checkpoint.config.channels]}",
     )
 
 
@@ -218,6 +239,6 @@ def _dense(head: nn.Module) -> nn.Linear:
     return head
 
 
-def _named(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+def _named(names: list[str], and_more: str = "and {} more") -> str:
+    more = f" {and_more.format(len(names) - 3)}" if len(names) > 3 else ""
     return ", ".join(map(repr, names[:3])) + more

@@ -19,7 +19,7 @@ from vitral.data.loader import seed_of
 from vitral.device import choose
 from vitral.errors import DataError, UsageError, VitralError
 from vitral.inference import Classifier, Normalise
-from vitral.language import choose_language
+from vitral.language import choose_language, said_in
 from vitral.model import VisionTransformer
 from vitral.reporting import write_batch
 from vitral.runs import RunFolder, versions
@@ -272,7 +272,7 @@ def _carry_out(
     about = {"options": decided.to_dict(), "run": folder.read_run()}
     run_plan(plan, folder, tell, about=about, resume=resume)
     display.close()
-    folder.update_run(notes=notes)
+    folder.update_run(notes=_in_both(notes))
     classifier = Classifier(plan.model.eval(), plan.preprocessing, plan.data.class_names, plan.compute)
     write_pages(folder, display.language, images_of(plan.data), classifier)
 
@@ -292,8 +292,13 @@ def _facts(ready: _Ready, overview: dict[str, Any], command: list[str]) -> dict[
         "data": data,
         "model": {key: model[key] for key in ("name", "weights", "parameters", "multiply_adds")},
         "best": {"epoch": None, "metric": None, "value": None},
-        "notes": overview["notes"],
+        "notes": _in_both(overview["notes"]),
     }
+
+
+def _in_both(notes: Sequence[str]) -> dict[str, list[str]]:
+    """Notes as run.json keeps them, since a report may be written anew in the other language."""
+    return {"en": [str(note) for note in notes], "pt": [said_in("pt", note) for note in notes]}
 
 
 def _first_batch(plan: Plan) -> tuple[np.ndarray, list[str]]:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from vitral.data.labelled import count_of, same_text, split_of
+from vitral.data.labelled import same_text, split_of
 from vitral.data.sources.listing import Item, Listing
 from vitral.errors import DataError
 from vitral.images import IMAGE_SUFFIXES, find_images
+from vitral.language import Sentence, count_of
 
 
 def list_folder(root: Path, name: str | None = None) -> Listing:
@@ -43,7 +44,11 @@ def list_folder(root: Path, name: str | None = None) -> Listing:
                     file=file,
                 )
             )
-    notes = (f"{count_of(stray, 'image')} in no class folder: not used",) if stray else ()
+    unused = Sentence(
+        f"{count_of(stray, 'image')} in no class folder: not used",
+        f"{count_of(stray, 'imagem|imagens', 'pt')} fora das pastas de classe, sem uso",
+    )
+    notes = (unused,) if stray else ()
     return Listing(name or root.resolve().name or "data", tuple(items), tuple(sections), notes=notes)
 
 
