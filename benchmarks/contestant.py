@@ -51,13 +51,13 @@ class Contestant:
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, row, task.config, len(task.labels), task.device)
         self._process = context.Process(target=_serve, args=arguments, daemon=True)
-        set_by_vitral = (
-            {} if row.library == "vitral" else {"GOMP_SPINCOUNT": os.environ.pop("GOMP_SPINCOUNT", None)}
-        )
+        # Importing vitral set this in the environment that the process is about to inherit.
+        spinning = None if row.library == "vitral" else os.environ.pop("GOMP_SPINCOUNT", None)
         try:
             self._process.start()
         finally:
-            os.environ.update({name: value for name, value in set_by_vitral.items() if value is not None})
+            if spinning is not None:
+                os.environ["GOMP_SPINCOUNT"] = spinning
         theirs.close()
         self.calls = int(self._answer()["calls"])
         self.warm_up_seconds, self.peak = monotonic() - began, 0

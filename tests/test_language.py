@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from vitral.errors import UsageError
-from vitral.language import Sentence, choose_language, count_of, said_in
+from vitral.language import Sentence, choose_language, count_of, in_both, said_in
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,8 @@ def test_a_sentence_is_english_unless_portuguese_is_asked_for() -> None:
     sentence = Sentence("no GPU is here", "não há GPU")
     assert sentence == "no GPU is here" == said_in("en", sentence)
     assert said_in("pt", sentence) == "não há GPU"
+    kept = json.loads(json.dumps(in_both(sentence)))
+    assert [said_in(language, kept) for language in ("en", "pt")] == ["no GPU is here", "não há GPU"]
     assert said_in("pt", "a file's name") == "a file's name"
     assert json.dumps([sentence]) == '["no GPU is here"]'
     assert said_in("pt", pickle.loads(pickle.dumps(sentence))) == "não há GPU"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locale
 import os
+from collections.abc import Mapping
 from typing import Literal
 
 from vitral.errors import UsageError
@@ -28,8 +29,15 @@ class Sentence(str):
         return Sentence, (str(self), self.portuguese)
 
 
-def said_in(language: Language, text: str) -> str:
-    """A sentence in that language; any other text as it is."""
+def in_both(text: str) -> dict[Language, str]:
+    """A sentence as files keep it, since a report may be written anew in the other language."""
+    return {"en": said_in("en", text), "pt": said_in("pt", text)}
+
+
+def said_in(language: Language, text: str | Mapping[str, str]) -> str:
+    """A sentence in that language, also as `in_both` keeps it; any other text as it is."""
+    if isinstance(text, Mapping):
+        return text[language]
     return text.portuguese if language == "pt" and isinstance(text, Sentence) else str(text)
 
 

@@ -96,7 +96,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                     "multiply_adds": 98765432,
                 },
                 "best": {"epoch": 2, "metric": "balanced_accuracy", "value": 0.7},
-                "notes": {"en": [], "pt": []},
+                "notes": [],
             }
         )
         write_json(run.config, {"format": "vitral", "version": 1, "architecture": {"image_size": [32, 32]}})

@@ -112,7 +112,7 @@ def test_one_file_that_asks_nothing_of_the_network(make_run) -> None:
 def test_names_from_outside_are_text_and_never_markup(make_run) -> None:
     names = ["<script>alert(1)</script>", "\"quoted\" 'twice' & more", "{{ 7 * 7 }}"]
     run = make_run("<b>run", [True, True, False] * 20, class_names=names, flip='"<i>none</i>"')
-    run.update_run(notes={"en": ["<img src=x onerror=alert(1)>"], "pt": []})
+    run.update_run(notes=["<img src=x onerror=alert(1)>"])
     page = page_of(run, images=grey)
     assert "script" not in page.tags
     for text in (*names, "<i>none</i>", "<b>run", "<img src=x onerror=alert(1)>"):

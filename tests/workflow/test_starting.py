@@ -146,8 +146,8 @@ def test_images_that_the_weights_learned_from_are_no_test_images(
     fine = {name: value for name, value in tiny.items() if name != "model"} | {"epochs": 1, "image_size": 16}
     tuned = train(folder, weights=run.path, output=tmp_path / "tuned", **fine)
     assert tuned.metrics["images"] == 6 + 1  # of the three copies the one that only measured stays
-    notes = json.loads((tuned.path / "run.json").read_text())["notes"]["en"]
-    assert any(note.startswith("2 test images left out") for note in notes)
+    notes = json.loads((tuned.path / "run.json").read_text())["notes"]
+    assert any(note["en"].startswith("2 test images left out") for note in notes)
     # What a run's own origin learned from stays out further down the line.
     again = train(folder, weights=tuned.path, output=tmp_path / "again", **fine)
     assert again.metrics["images"] == 6 + 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vitral.language import Language
+from vitral.language import Language, said_in
 from vitral.reporting.charts import (
     Series,
     epoch_axis,
@@ -69,7 +69,7 @@ def write_report(
         share=lambda value: "–" if value is None else words.percent(value),
         verdicts=_verdicts(run, words, language),
         measures=_measures(evaluation, words),
-        facts=_facts(run, words),
+        facts=_facts(run, words, language),
         curves=_curves(run, words),
         confusion=_confusion(evaluation, words),
         classes=list(evaluation["per_class"].items()) if evaluation else [],
@@ -130,8 +130,8 @@ def _verdicts(run: RunContent, words: Wording, language: Language) -> list[dict[
             )
         if evaluation.get("missing_classes"):
             say(words["missing_classes"], ", ".join(evaluation["missing_classes"]), kind="")
-    if notes := run.facts.get("notes", {}).get(language):
-        say(words["notes"], kind="", lines=notes)
+    if notes := run.facts.get("notes"):
+        say(words["notes"], kind="", lines=[said_in(language, note) for note in notes])
     return found
 
 
@@ -151,7 +151,7 @@ def _measures(evaluation: dict[str, Any] | None, words: Wording) -> list[tuple[s
     ]
 
 
-def _facts(run: RunContent, words: Wording) -> list[dict[str, Any]]:
+def _facts(run: RunContent, words: Wording, language: Language) -> list[dict[str, Any]]:
     """What was trained on what, how long, on which machine."""
     found: list[dict[str, Any]] = []
 
@@ -197,9 +197,9 @@ def _facts(run: RunContent, words: Wording) -> list[dict[str, Any]]:
             machine["system"],
         )
         if machine.get("device"):
-            say("device", machine["device"], machine.get("device_reason"))
+            say("device", machine["device"], said_in(language, machine.get("device_reason", "")))
         if machine.get("precision"):
-            say("precision", machine["precision"], machine.get("precision_reason"))
+            say("precision", machine["precision"], said_in(language, machine.get("precision_reason", "")))
     if command := facts.get("command"):
         program = command[0].replace("\\", "/").rsplit("/", 1)[-1]
         say("command", " ".join([program, *command[1:]]), code=True)

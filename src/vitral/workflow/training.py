@@ -19,7 +19,7 @@ from vitral.data.loader import seed_of
 from vitral.device import choose
 from vitral.errors import DataError, UsageError, VitralError
 from vitral.inference import Classifier, Normalise
-from vitral.language import choose_language, said_in
+from vitral.language import choose_language, in_both
 from vitral.model import VisionTransformer
 from vitral.reporting import write_batch
 from vitral.runs import RunFolder, versions
@@ -272,14 +272,16 @@ def _carry_out(
     about = {"options": decided.to_dict(), "run": folder.read_run()}
     run_plan(plan, folder, tell, about=about, resume=resume)
     display.close()
-    folder.update_run(notes=_in_both(notes))
+    folder.update_run(notes=list(map(in_both, notes)))
     classifier = Classifier(plan.model.eval(), plan.preprocessing, plan.data.class_names, plan.compute)
     write_pages(folder, display.language, images_of(plan.data), classifier)
 
 
 def _facts(ready: _Ready, overview: dict[str, Any], command: list[str]) -> dict[str, Any]:
     """What run.json says from the start."""
-    data, model = dict(overview["data"]), overview["model"]
+    data, model, machine = dict(overview["data"]), overview["model"], dict(overview["machine"])
+    for name in ("device_reason", "precision_reason"):
+        machine[name] = in_both(machine[name])
     del data["channels"]
     return {
         "command": command,
@@ -287,18 +289,13 @@ def _facts(ready: _Ready, overview: dict[str, Any], command: list[str]) -> dict[
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": 0.0,
         "versions": versions(),
-        "machine": overview["machine"],
+        "machine": machine,
         "hashes": {"data": ready.plan.data.digest, "weights": ready.weights_hash},
         "data": data,
         "model": {key: model[key] for key in ("name", "weights", "parameters", "multiply_adds")},
         "best": {"epoch": None, "metric": None, "value": None},
-        "notes": _in_both(overview["notes"]),
+        "notes": list(map(in_both, overview["notes"])),
     }
-
-
-def _in_both(notes: Sequence[str]) -> dict[str, list[str]]:
-    """Notes as run.json keeps them, since a report may be written anew in the other language."""
-    return {"en": [str(note) for note in notes], "pt": [said_in("pt", note) for note in notes]}
 
 
 def _first_batch(plan: Plan) -> tuple[np.ndarray, list[str]]:
