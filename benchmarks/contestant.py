@@ -21,7 +21,7 @@ SECONDS_A_REPEAT = 0.5
 
 
 class RowFailed(Exception):
-    """A row could not be built.
+    """A row could not be built or measured.
 
     Args:
         reason: one line.
@@ -63,8 +63,11 @@ class Contestant:
         self.warm_up_seconds, self.peak = monotonic() - began, 0
 
     def measure(self) -> float:
-        """Seconds a step."""
-        self._pipe.send("measure")
+        """Seconds a step; RowFailed where it could not be measured."""
+        try:
+            self._pipe.send("measure")
+        except OSError as error:
+            raise RowFailed(f"its process has ended: {error}", True) from None
         answer = self._answer()
         self.peak = max(self.peak, answer["peak"])
         return answer["seconds"]
@@ -99,6 +102,8 @@ def _serve(pipe: Connection, row: Row, config: Any, batch_size: int, device: tor
         while True:
             pipe.recv()
             step()  # fetches the memory again, and wakes the threads
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
             seconds = seconds_a_call(step, calls, device)
             peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
             _rest(device)

@@ -7,10 +7,12 @@ README.md beside this file says what the rows are and how to read the figures.
 """
 
 import argparse
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -129,10 +131,10 @@ def measure_model(
         say(f"{name}  {row.name}: ready after {contestant.warm_up_seconds:.1f} s")
         contestants[row] = contestant
         if not together:
-            times |= _take_turns({row: contestant}, repeats, row_deadline, generator)
+            times |= _take_turns({row: contestant}, repeats, row_deadline, generator, left_out)
             contestant.let_go()
     if together:
-        times = _take_turns(contestants, repeats, deadline, generator)
+        times = _take_turns(contestants, repeats, deadline, generator, left_out)
         for contestant in contestants.values():
             contestant.let_go()
     measured = [_figures(row, contestants[row], seconds, task) for row, seconds in times.items()]
@@ -165,14 +167,30 @@ def _built(row: Row, task: Task, late: bool, left_out: list[dict[str, Any]]) -> 
 
 
 def _take_turns(
-    contestants: dict[Row, Contestant], repeats: int, deadline: float, generator: random.Random
+    contestants: dict[Row, Contestant],
+    repeats: int,
+    deadline: float,
+    generator: random.Random,
+    left_out: list[dict[str, Any]],
 ) -> dict[Row, list[float]]:
-    """Seconds a step, one number a repeat."""
-    names = {row.name: row for row in contestants}
-    calls = {row.name: contestant.measure for row, contestant in contestants.items()}
-    return {
-        names[name]: seconds for name, seconds in interleaved(calls, repeats, deadline, generator).items()
-    }
+    """Seconds a step, one number a repeat; without the rows that failed on the way, which go into `left_out`."""
+    failures: dict[Row, RowFailed] = {}
+
+    def measure(row: Row) -> float:
+        if row not in failures:
+            try:
+                return contestants[row].measure()
+            except RowFailed as error:
+                failures[row] = error
+        return math.nan
+
+    rows = {row.name: row for row in contestants}
+    calls = {name: partial(measure, row) for name, row in rows.items()}
+    times = interleaved(calls, repeats, deadline, generator)
+    left_out += [
+        {"row": row.name, "reason": error.reason, "failed": error.failed} for row, error in failures.items()
+    ]
+    return {rows[name]: seconds for name, seconds in times.items() if rows[name] not in failures}
 
 
 def _figures(row: Row, contestant: Contestant, seconds: list[float], task: Task) -> dict[str, Any]:
@@ -194,10 +212,9 @@ def _figures(row: Row, contestant: Contestant, seconds: list[float], task: Task)
 
 
 def comparisons(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """vitral against the fastest peer: default against default, at equal precision, and so compiled.
+    """vitral against the fastest peer: default against default, then at equal precision, compiled and not.
 
-    A peer's default is the same in a long training; what vitral compiles is compared with peers that are compiled too
-    where there are such rows.
+    In a long training vitral compiles by default, and a peer's default is what it always is.
     """
     kinds: dict[str, list[dict[str, Any]]] = {
         "default": [row for row in measured if row["default"]],

@@ -124,6 +124,28 @@ def test_a_row_that_cannot_be_built_says_why() -> None:
         contestant.Contestant(rows.Row("torchvision", "fp32", False), rows.make_task(odd, 2, CPU))
 
 
+def test_a_row_that_fails_on_the_way_is_left_out_and_the_others_go_on() -> None:
+    class Failing:
+        turns = 0
+
+        def measure(self) -> float:
+            self.turns += 1
+            if self.turns > 1:
+                raise contestant.RowFailed("its process ended with status -9", True)
+            return 1.0
+
+    class Steady:
+        def measure(self) -> float:
+            return 2.0
+
+    steady, failing = rows.Row("vitral", "fp32", False), rows.Row("timm", "fp32", False)
+    left_out: list[dict[str, object]] = []
+    contestants = {steady: Steady(), failing: Failing()}
+    times = training._take_turns(contestants, 4, monotonic() + 100, random.Random(0), left_out)
+    assert times == {steady: [2.0] * 4}
+    assert left_out == [{"row": "timm-fp32", "reason": "its process ended with status -9", "failed": True}]
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_a_model_is_measured_whole(monkeypatch: pytest.MonkeyPatch, together: bool) -> None:
     monkeypatch.setitem(rows.LIBRARIES, "timm", "no_such_module")

@@ -379,7 +379,7 @@ def test_a_time_limit_ends_the_training_with_what_it_reached(
     facts = json.loads((done.path / "run.json").read_text())
     assert 1 <= len(done.epochs) < 3000
     assert facts["state"] == "finished"
-    assert any("time limit" in note for note in map(str, facts["notes"]))
+    assert any("time limit" in note["en"] and "tempo pedido" in note["pt"] for note in facts["notes"])
     assert done.metrics["images"] == 12
 
 
