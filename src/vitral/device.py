@@ -68,7 +68,7 @@ def keep_memory() -> bool:
     """Let this process keep the memory that tensors free, in huge pages, instead of fetching it anew every step.
 
     GNU's C library gives large blocks back to Linux as soon as they are freed, and Linux hands them out again page by
-    page and zeroed: a tenth to a fifth of a training step on a processor (benchmarks/training.py). What is kept
+    page and zeroed: a sixth of a training step on a processor (benchmarks/memory.py). What is kept
     belongs to this process until it ends. Elsewhere than with GNU's C library nothing is done.
 
     Returns:
