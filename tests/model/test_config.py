@@ -71,11 +71,16 @@ def test_configuration_cannot_be_changed_behind_the_models_back():
 
 def test_configuration_survives_a_json_file():
     config = ViTConfig(
-        image_size=(160, 224), patch_size=(16, 32), channels=5, layers=2, dim=64, mlp_dim=100, heads=4, num_classes=0,
-        pool="average", class_token=False, position_embedding="rope", representation_size=7, activation="gelu_tanh",
-        norm_epsilon=1e-5, dropout=0.1, attention_dropout=0.2, drop_path=0.3,
+        image_size=(160, 224), patch_size=(1, 2), channels=5, layers=2, dim=64, mlp_dim=100, heads=4, num_classes=0,
+        pool="average", representation_size=7, activation="gelu_tanh", position_embedding="learned_rope",
+        norm_epsilon=1e-5, dropout=0.1, attention_dropout=0.2, drop_path=0.3, position_interpolation="bicubic",
+        special_positions=1, distillation_token=True, registers=4, mask_token=True, rope_grid=(3, 5), patch_bias=False,
+        pre_norm=True, qkv_bias="no_key", norm_in_attention=True, layer_scale=0.1, gated_mlp=True, norm_in_mlp=True,
+        norm_after_pool=True, resnet_layers=(3, 4), resnet_form="timm",
     )  # fmt: skip
-    assert all(getattr(config, field.name) != field.default for field in dataclasses.fields(config))
+    fields = {field.name: field.default for field in dataclasses.fields(config)}
+    same = [name for name, default in fields.items() if getattr(config, name) == default]
+    assert same == ["class_token"]  # without which there is no distillation token
     again = ViTConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config
     assert hash(again) == hash(config)
@@ -116,10 +121,32 @@ def test_every_listed_name_is_a_model():
         names
     )
     for name in names:
-        size, patch, image = name.removeprefix("vit_").replace("patch", "").split("_")
         config = config_for(name)
+        if config.resnet_layers is not None:
+            continue
+        size, patch, image = name.removeprefix("vit_").replace("patch", "").split("_")
         assert (config.patch_size[0], config.image_size[0]) == (int(patch), int(image))
         assert (config.layers, config.dim, config.mlp_dim, config.heads) == VARIANTS[size]
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "tokens"),
+    [
+        ("vit_tiny_r_s16_p8_224", (), 50),
+        ("vit_small_r26_s32_224", (2, 2, 2, 2), 50),
+        ("vit_base_r50_s16_224", (3, 4, 9), 197),
+        ("vit_base_r50_s16_384", (3, 4, 9), 577),
+        ("vit_large_r50_s32_384", (3, 4, 6, 3), 145),
+    ],
+)
+def test_hybrids_are_those_of_the_paper(name, layers, tokens):
+    config = config_for(name)
+    assert config.resnet_layers == layers
+    assert config.special_tokens + config.patches == tokens
+    with torch.device("meta"):
+        model = create_model(name, num_classes=3)
+        features = model.forward_features(torch.empty(1, 3, *config.image_size))
+        assert features.shape == (1, tokens, config.dim)
 
 
 def test_average_pooling_leaves_the_class_token_out_unless_asked():

@@ -31,6 +31,26 @@ VARIANTS = {
     "rope": {"position_embedding": "rope", "channels": 5},
     "pre-training head": {"representation_size": 24},
     "no head": {"num_classes": 0},
+    "three kinds of special tokens": {"distillation_token": True, "registers": 4, "mask_token": True},
+    "positions of the patches alone": {"special_positions": 0},
+    "two heads": {"distillation_token": True, "pool": "distilled"},
+    "class token and average": {"pool": "token_average"},
+    "attention pooling": {"pool": "attention", "class_token": False, "representation_size": 24},
+    "CLIP": {"pre_norm": True, "patch_bias": False, "activation": "quick_gelu"},
+    "EVA-02": {
+        "position_embedding": "learned_rope",
+        "rope_grid": 4,
+        "qkv_bias": "no_key",
+        "norm_in_attention": True,
+        "norm_in_mlp": True,
+        "gated_mlp": True,
+        "activation": "silu",
+        "norm_after_pool": True,
+        "pool": "average",
+    },
+    "DINOv3": {"position_embedding": "rope", "qkv_bias": "none", "layer_scale": 1e-5},
+    "hybrid": {"resnet_layers": (2, 1), "patch_size": 1},
+    "hybrid, the root alone": {"resnet_layers": (), "patch_size": 2},
 }
 
 

@@ -6,6 +6,8 @@
 MSA is multi-head self-attention, LN layer normalisation, and l counts the layers.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,17 +24,23 @@ class EncoderBlock(nn.Module):
         self.attention = SelfAttention(config)
         self.mlp_norm = nn.LayerNorm(config.dim, eps=config.norm_epsilon)
         self.mlp = MLP(config)
+        scaled = config.layer_scale is not None
+        self.attention_scale = LayerScale(config.dim, config.layer_scale) if scaled else nn.Identity()
+        self.mlp_scale = LayerScale(config.dim, config.layer_scale) if scaled else nn.Identity()
         self.drop_path = DropPath(drop_path)
 
     def forward(self, z: Tensor, rotation: Tensor | None = None) -> Tensor:
-        z = self.drop_path(self.attention(self.attention_norm(z), rotation)) + z  # equation 2
-        return self.drop_path(self.mlp(self.mlp_norm(z))) + z  # equation 3
+        z = self._add(z, self.attention_scale(self.attention(self.attention_norm(z), rotation)))  # equation 2
+        return self._add(z, self.mlp_scale(self.mlp(self.mlp_norm(z))))  # equation 3
 
     def forward_attention(self, z: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The same, and the attention weights `(batch, heads, tokens, tokens)`."""
         out, weights = self.attention.forward_attention(self.attention_norm(z), rotation)
-        z = self.drop_path(out) + z
-        return self.drop_path(self.mlp(self.mlp_norm(z))) + z, weights
+        z = self._add(z, self.attention_scale(out))
+        return self._add(z, self.mlp_scale(self.mlp(self.mlp_norm(z)))), weights
+
+    def _add(self, z: Tensor, branch: Tensor) -> Tensor:
+        return self.drop_path(branch) + z
 
 
 class SelfAttention(nn.Module):
@@ -41,7 +49,12 @@ class SelfAttention(nn.Module):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.heads, self.attention_dropout = config.heads, config.attention_dropout
-        self.qkv = nn.Linear(config.dim, 3 * config.dim)  # queries, keys and values in one product
+        # Queries, keys and values in one product.
+        self.qkv = nn.Linear(config.dim, 3 * config.dim, bias=config.qkv_bias == "all")
+        without_key = config.qkv_bias == "no_key"
+        self.query_bias = nn.Parameter(torch.zeros(config.dim)) if without_key else None
+        self.value_bias = nn.Parameter(torch.zeros(config.dim)) if without_key else None
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_epsilon) if config.norm_in_attention else None
         self.out = nn.Linear(config.dim, config.dim)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -65,7 +78,10 @@ class SelfAttention(nn.Module):
     def _queries_keys_values(self, z: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Three times `(batch, heads, tokens, head_dim)`."""
         batch, tokens, dim = z.shape
-        qkv = self.qkv(z).view(batch, tokens, 3, self.heads, dim // self.heads)
+        bias = self.qkv.bias
+        if self.query_bias is not None and self.value_bias is not None:
+            bias = torch.cat([self.query_bias, torch.zeros_like(self.query_bias), self.value_bias])
+        qkv = F.linear(z, self.qkv.weight, bias).view(batch, tokens, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
@@ -73,7 +89,8 @@ class SelfAttention(nn.Module):
 
     def _merge(self, mixed: Tensor) -> Tensor:
         """The heads side by side again, and the output projection: `(batch, tokens, dim)`."""
-        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
+        mixed = mixed.transpose(1, 2).flatten(2)
+        return self.dropout(self.out(mixed if self.norm is None else self.norm(mixed)))
 
 
 def attention_weights(q: Tensor, k: Tensor) -> Tensor:
@@ -98,17 +115,56 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
 
 
 class MLP(nn.Module):
-    """Two dense layers with GELU between, the same for every token."""
+    """Two dense layers with GELU between, the same for every token.
+
+    Gated (Shazeer 2020), the first layer gives twice as many numbers: the activation of one half times the other.
+    """
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        self.hidden = nn.Linear(config.dim, config.mlp_dim)
-        self.activation = nn.GELU(approximate="tanh" if config.activation == "gelu_tanh" else "none")
+        self.gated = config.gated_mlp
+        self.hidden = nn.Linear(config.dim, 2 * config.mlp_dim if self.gated else config.mlp_dim)
+        self.activation = ACTIVATIONS[config.activation]()
+        self.norm = nn.LayerNorm(config.mlp_dim, eps=config.norm_epsilon) if config.norm_in_mlp else None
         self.out = nn.Linear(config.mlp_dim, config.dim)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.dropout(self.out(self.dropout(self.activation(self.hidden(z)))))
+        z = self.hidden(z)
+        if self.gated:
+            gate, value = z.chunk(2, dim=-1)
+            z = self.activation(gate) * value
+        else:
+            z = self.activation(z)
+        z = self.dropout(z)
+        return self.dropout(self.out(z if self.norm is None else self.norm(z)))
+
+
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x), the approximation of GELU in CLIP (Hendrycks and Gimpel 2016, section 2)."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z * torch.sigmoid(1.702 * z)
+
+
+ACTIVATIONS = {
+    "gelu": nn.GELU,
+    "gelu_tanh": partial(nn.GELU, approximate="tanh"),
+    "quick_gelu": QuickGELU,
+    "silu": nn.SiLU,
+}
+
+
+class LayerScale(nn.Module):
+    """A learned factor for every number of a residual branch (Touvron et al. 2021)."""
+
+    def __init__(self, dim: int, start: float | None) -> None:
+        super().__init__()
+        self.start = start or 0.0
+        self.scale = nn.Parameter(torch.full((dim,), self.start))
+
+    def forward(self, branch: Tensor) -> Tensor:
+        return branch * self.scale
 
 
 class DropPath(nn.Module):
@@ -124,3 +180,28 @@ class DropPath(nn.Module):
         keep = 1 - self.rate
         kept = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep)
         return branch * (kept / keep)
+
+
+class AttentionPooling(nn.Module):
+    """One learned query looks at all patches, and an MLP follows: multi-head attention pooling (Scaling, section 2).
+
+    `(batch, patches, dim)` to `(batch, dim)`.
+    """
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.query = nn.Parameter(torch.zeros(1, 1, config.dim))
+        self.qkv = nn.Linear(config.dim, 3 * config.dim)
+        self.out = nn.Linear(config.dim, config.dim)
+        self.norm = nn.LayerNorm(config.dim, eps=config.norm_epsilon)
+        self.mlp = MLP(config)
+
+    def forward(self, z: Tensor) -> Tensor:
+        dim = z.shape[-1]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = F.linear(self.query, weight[:dim], bias[:dim]).expand(z.shape[0], -1, -1)  # (batch, 1, dim)
+        k, v = F.linear(z, weight[dim:], bias[dim:]).chunk(2, dim=-1)
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
+        y = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)).squeeze(1)
+        return self.mlp(self.norm(y)) + y

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from vitral.errors import UsageError
 from vitral.model.config import ViTConfig, config_for
-from vitral.model.embedding import Embedding, check_images, rotary_2d
-from vitral.model.encoder import EncoderBlock
+from vitral.model.embedding import Embedding, check_images, rotary_2d, sincos_2d
+from vitral.model.encoder import AttentionPooling, EncoderBlock
 from vitral.model.initialisation import initialise
 
 
@@ -25,6 +25,20 @@ def create_model(name: str, **changes: Any) -> "VisionTransformer":
         ConfigError: the fields contradict each other.
     """
     return VisionTransformer(config_for(name, **changes))
+
+
+def model_without_weights(config: ViTConfig) -> "VisionTransformer":
+    """A network whose parameters have shapes but no numbers yet, on the device "meta": what a checkpoint is put into.
+
+    It takes no memory and draws no random number. What is fixed, such as sines and cosines, is there.
+    """
+    with torch.device("meta"):
+        model = VisionTransformer(config)
+    if model.rotation is not None:
+        model.rotation = rotary_2d(config)
+    if config.position_embedding == "sincos_2d" and model.embedding.position is not None:
+        model.embedding.position.table = sincos_2d(config.grid, config.dim)
+    return model
 
 
 class VisionTransformer(nn.Module):
@@ -44,11 +58,11 @@ class VisionTransformer(nn.Module):
         self.representation: nn.Linear | None = None
         if config.representation_size is not None:
             self.representation = nn.Linear(config.dim, config.representation_size)
-        width = config.representation_size or config.dim
-        self.head = nn.Linear(width, config.num_classes) if config.num_classes else nn.Identity()
+        self.attention_pooling = AttentionPooling(config) if config.pool == "attention" else None
+        self.head = self._new_head()
+        self.distillation_head = self._new_head() if config.pool == "distilled" else None
         self.rotation: Tensor | None
-        rope = config.position_embedding == "rope"
-        self.register_buffer("rotation", rotary_2d(config) if rope else None, persistent=False)
+        self.register_buffer("rotation", rotary_2d(config) if config.rotary else None, persistent=False)
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,23 +75,44 @@ class VisionTransformer(nn.Module):
         return self.embedding(images)
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Equations 2 and 3, L times, and the final norm: `(batch, tokens, dim)` in and out."""
+        """Equations 2 and 3, L times, and the final norm unless it follows the pooling: `(batch, tokens, dim)`."""
         for block in self.blocks:
             tokens = block(tokens, self.rotation)
-        return self.norm(tokens)
+        return self._final_norm(tokens)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Tokens `(batch, special + patches, dim)` after the final norm, special tokens first."""
         return self.encode(self.embed(images))
 
     def pool(self, features: Tensor) -> Tensor:
-        """y of equation 4, the image's representation `(batch, dim)`: the class token or the average of the patches."""
-        if self.config.pool == "token":
-            return features[:, 0]
-        return features[:, self.config.special_tokens :].mean(dim=1)
+        """y of equation 4, the image's representation.
+
+        Returns:
+            `(batch, dim)`, by `ViTConfig.pool`: "token", the class token; "average", that of the patches (appendix
+            D.3); "attention", see `AttentionPooling`; "distilled", the average of class and distillation token. Or
+            `(batch, 2 dim)`: "token_average", class token and average of the patches side by side (DINOv2).
+        """
+        patches, kind = features[:, self.config.special_tokens :], self.config.pool
+        if kind == "token":
+            y = features[:, 0]
+        elif kind == "average":
+            y = patches.mean(dim=1)
+        elif kind == "token_average":
+            y = torch.cat([features[:, 0], patches.mean(dim=1)], dim=1)
+        elif self.attention_pooling is not None:
+            y = self.attention_pooling(patches)
+        else:
+            y = features[:, :2].mean(dim=1)
+        return self.norm(y) if self.config.norm_after_pool else y
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """Tokens after the final norm to logits `(batch, num_classes)`."""
+        """Tokens as `forward_features` gives them to logits `(batch, num_classes)`.
+
+        With pool "distilled" the class token and the distillation token have a head each, and the logits are the
+        average of theirs (DeiT).
+        """
+        if self.distillation_head is not None:
+            return (self.head(features[:, 0]) + self.distillation_head(features[:, 1])) / 2
         y = self.pool(features)
         if self.representation is not None:
             y = torch.tanh(self.representation(y))
@@ -103,7 +138,7 @@ class VisionTransformer(nn.Module):
                 tokens, found[index] = block.forward_attention(tokens, self.rotation)
             else:
                 tokens = block(tokens, self.rotation)
-        return self.norm(tokens), tuple(found[index] for index in wanted)
+        return self._final_norm(tokens), tuple(found[index] for index in wanted)
 
     def forward_intermediates(
         self, images: Tensor, layers: Iterable[int] | None = None, norm: bool = False
@@ -148,10 +183,19 @@ class VisionTransformer(nn.Module):
         """A new head of zeros for other classes, without the pre-training layer (section 3.2)."""
         self.config = self.config.replace(num_classes=num_classes, representation_size=None)
         self.representation = None
-        head = nn.Linear(self.config.dim, num_classes) if num_classes else nn.Identity()
-        self.head = head.to(self.norm.weight)  # the same device and precision
-        for parameter in self.head.parameters():
-            nn.init.zeros_(parameter)
+        example = self.norm.weight  # the same device and precision
+        self.head = self._new_head().to(example)
+        self.distillation_head = self.distillation_head and self._new_head().to(example)
+        for head in (self.head, self.distillation_head):
+            for parameter in head.parameters() if head is not None else ():
+                nn.init.zeros_(parameter)
+
+    def _new_head(self) -> nn.Module:
+        width, classes = self.config.representation_size or self.config.pooled_dim, self.config.num_classes
+        return nn.Linear(width, classes) if classes else nn.Identity()
+
+    def _final_norm(self, tokens: Tensor) -> Tensor:
+        return tokens if self.config.norm_after_pool else self.norm(tokens)
 
     def _as_map(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         special = self.config.special_tokens
