@@ -94,13 +94,14 @@ def test_another_image_size(folder: Path) -> None:
 def test_what_is_no_checkpoint_is_said(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(UsageError, match=r"no weights at .*nowhere"):
         read_checkpoint(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match=r"config\.json"):
-        read_checkpoint(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"empty holds no model\.safetensors"):
+        read_checkpoint(tmp_path / "empty")
     (folder / "model.safetensors").unlink()
     with pytest.raises(UsageError, match=r"model\.safetensors"):
         read_checkpoint(folder)
     (tmp_path / "file.txt").write_text("")
-    with pytest.raises(UsageError, match=r"file\.txt"):
+    with pytest.raises(WeightsError, match=r"file\.txt is empty"):
         read_checkpoint(tmp_path / "file.txt")
 
 
@@ -121,7 +122,7 @@ def architecture(**changes: object) -> Callable[[dict], dict]:
     [
         (with_(format="other"), "not vitral's"),
         (without("format"), "not vitral's"),
-        (lambda content: [content], "not vitral's"),
+        (lambda content: [content], "no JSON object"),
         (with_(version=2), "version 2.*upgrade"),
         (without("version"), "version"),
         (without("architecture"), "architecture"),

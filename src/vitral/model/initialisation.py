@@ -51,10 +51,8 @@ def initialise(model: "VisionTransformer") -> None:
             module.reset_parameters()
         if isinstance(module, Bottleneck):
             nn.init.zeros_(module.norm3.weight)  # a unit starts as its shortcut
-    for token in model.embedding.parameters(recurse=False):
-        nn.init.normal_(token, std=0.02)
-    if model.embedding.class_token is not None:
-        nn.init.zeros_(model.embedding.class_token)
+    for name, token in model.embedding.named_parameters(recurse=False):
+        nn.init.zeros_(token) if name == "class_token" else nn.init.normal_(token, std=0.02)
     if model.attention_pooling is not None:
         nn.init.xavier_uniform_(model.attention_pooling.query[0])
     if model.representation is not None:

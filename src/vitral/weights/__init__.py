@@ -1,10 +1,13 @@
-"""Checkpoints, in and out."""
+"""Checkpoints of every family, in and out."""
 
+from vitral.weights.heads import match_head
+from vitral.weights.opening import load_model, overrides_from, read_checkpoint
+from vitral.weights.reading import Overrides
+from vitral.weights.source import Source, find_source
 from vitral.weights.store import (
     Checkpoint,
+    Origin,
     find_checkpoint,
-    load_model,
-    read_checkpoint,
     read_config,
     write_checkpoint,
     write_config,
@@ -12,8 +15,14 @@ from vitral.weights.store import (
 
 __all__ = [
     "Checkpoint",
+    "Origin",
+    "Overrides",
+    "Source",
     "find_checkpoint",
+    "find_source",
     "load_model",
+    "match_head",
+    "overrides_from",
     "read_checkpoint",
     "read_config",
     "write_checkpoint",

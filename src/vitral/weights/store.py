@@ -1,75 +1,81 @@
 """A model on disk: config.json and model.safetensors, side by side."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from vitral.errors import ConfigError, UsageError, WeightsError
 from vitral.files import write_json, written_whole
 from vitral.images import Preprocessing
-from vitral.model import VisionTransformer, ViTConfig
+from vitral.model import VisionTransformer, ViTConfig, model_without_weights
+from vitral.weights.rules import Form, shape
+from vitral.weights.source import CONFIG, TENSORS, Source
+from vitral.weights.tensors import read_tensors
 
-CONFIG, TENSORS = "config.json", "model.safetensors"
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights came from, before vitral.
+
+    Args:
+        family: one of `vitral.weights.families.FAMILIES`.
+        form: how their file was laid out.
+        assumed: fields that nothing in their files settled, and why they were taken to be so.
+    """
+
+    family: str
+    form: Form = field(default_factory=dict)
+    assumed: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For config.json."""
+        return {"family": self.family, "form": self.form, "assumed": dict(self.assumed)}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with what belongs to it."""
+    """A network with what belongs to it.
+
+    Args:
+        config, preprocessing, tensors: its architecture, what its images go through, and its weights.
+        class_names: one for each output; () where the outputs are no classes.
+        origin: of weights that somebody else's code trained.
+        file: where the tensors were read.
+    """
 
     config: ViTConfig
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
     tensors: dict[str, torch.Tensor]
+    origin: Origin | None = None
+    file: Path | None = None
 
     def model(self) -> VisionTransformer:
-        """The network itself.
+        """The network itself, in fp32 and in evaluation mode, around these very tensors where they are fp32.
 
         Raises:
             WeightsError: the tensors are not those of the architecture; the first is named with both shapes.
         """
-        with torch.random.fork_rng([]):  # its first, random weights leave no trace
-            model = VisionTransformer(self.config)
+        model = model_without_weights(self.config)
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
                 raise WeightsError(
-                    f"the weights do not fit the architecture in config.json: {name} is {_shape(found.get(name))} "
-                    f"instead of {_shape(expected.get(name))}; take config.json and model.safetensors from one run"
+                    f"the weights do not fit the architecture in config.json: {name} is {shape(found.get(name))} "
+                    f"instead of {shape(expected.get(name))}; take config.json and model.safetensors from one run"
                 )
-        model.load_state_dict(self.tensors)
+        model.load_state_dict({name: tensor.float() for name, tensor in self.tensors.items()}, assign=True)
         return model.eval()
 
 
-def load_model(
-    weights: str | Path, *, num_classes: int | None = None, image_size: int | tuple[int, int] | None = None
-) -> VisionTransformer:
-    """The network behind WEIGHTS, in evaluation mode.
-
-    Args:
-        weights: a run or checkpoint folder of vitral's.
-        num_classes: where given and another than the checkpoint's, the head starts anew, at zero.
-        image_size: (height, width) or one number; the position embeddings are interpolated to it.
-
-    Raises:
-        UsageError: there is nothing of this kind.
-        WeightsError: damaged or unfitting files.
-    """
-    model = read_checkpoint(weights).model()
-    if image_size is not None:
-        model.resize(image_size)
-    if num_classes is not None and num_classes != model.config.num_classes:
-        model.replace_head(num_classes)
-    return model
-
-
 def find_checkpoint(weights: str | Path) -> Path:
-    """The folder with config.json and model.safetensors that WEIGHTS means.
+    """The folder with config.json and model.safetensors that a RUN or a checkpoint of vitral's means.
 
     Raises:
         UsageError: there is none.
@@ -78,30 +84,26 @@ def find_checkpoint(weights: str | Path) -> Path:
     if folder.name == TENSORS and folder.is_file():
         folder = folder.parent
     if not folder.exists():
-        raise UsageError(
-            f"there are no weights at {weights}: give a run's folder, with {CONFIG} and {TENSORS}"
-        )
+        raise UsageError(f"there are no weights at {weights}: give a run's folder, with {CONFIG} and {TENSORS}")
     for name in (CONFIG, TENSORS):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} holds no {name}: give the folder of a run or of vitral's checkpoint")
     return folder
 
 
-def read_checkpoint(weights: str | Path) -> Checkpoint:
+def read_own(source: Source) -> Checkpoint:
     """Read a run or checkpoint folder of vitral's.
 
     Raises:
-        UsageError: there is none.
         WeightsError: its files are damaged or of a newer format.
     """
-    folder = find_checkpoint(weights)
-    config, preprocessing, class_names = read_config(folder)
-    file = folder / TENSORS
-    try:
-        tensors = safetensors.torch.load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file} is no whole safetensors file ({error}): copy it again") from error
-    return Checkpoint(config, preprocessing, class_names, tensors)
+    config, preprocessing, class_names = read_config(source.tensors.parent)
+    tensors, _ = read_tensors(source.tensors)
+    content = source.config.get("origin")
+    origin = None
+    if isinstance(content, Mapping) and isinstance(content.get("family"), str):
+        origin = Origin(content["family"], dict(content.get("form") or {}), dict(content.get("assumed") or {}))
+    return Checkpoint(config, preprocessing, class_names, tensors, origin, source.tensors)
 
 
 def read_config(folder: str | Path) -> tuple[ViTConfig, Preprocessing, tuple[str, ...]]:
@@ -126,14 +128,18 @@ def read_config(folder: str | Path) -> tuple[ViTConfig, Preprocessing, tuple[str
         class_names = tuple(map(str, content["class_names"]))
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise WeightsError(f"{file} is damaged ({error}): restore it from the run") from error
-    if len(class_names) != config.num_classes:
+    if class_names and len(class_names) != config.num_classes:
         counts = f"{len(class_names)} classes for {config.num_classes} outputs"
         raise WeightsError(f"{file} names {counts}: restore it from the run")
     return config, preprocessing, class_names
 
 
 def write_config(
-    folder: str | Path, config: ViTConfig, preprocessing: Preprocessing, class_names: Sequence[str]
+    folder: str | Path,
+    config: ViTConfig,
+    preprocessing: Preprocessing,
+    class_names: Sequence[str],
+    origin: Origin | None = None,
 ) -> None:
     """Write config.json into `folder`, whole or not at all."""
     content = {
@@ -143,6 +149,8 @@ def write_config(
         "preprocessing": preprocessing.to_dict(),
         "class_names": list(class_names),
     }
+    if origin is not None:
+        content["origin"] = origin.to_dict()
     write_json(Path(folder) / CONFIG, content)
 
 
@@ -152,8 +160,6 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     with written_whole(folder / TENSORS) as file:
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
         file.write(safetensors.torch.save(contiguous, metadata={"format": "pt"}))
-    write_config(folder, checkpoint.config, checkpoint.preprocessing, checkpoint.class_names)
-
-
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "missing" if shape is None else "x".join(map(str, shape)) or "one number"
+    write_config(
+        folder, checkpoint.config, checkpoint.preprocessing, checkpoint.class_names, checkpoint.origin
+    )

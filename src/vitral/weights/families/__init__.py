@@ -1,0 +1,36 @@
+"""One module a family: who its files are recognised by, what they settle, and its names for our tensors."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from vitral.model import ViTConfig
+from vitral.weights.families import jax, timm
+from vitral.weights.reading import Found, Reading
+from vitral.weights.rules import Form, Rule, Tensors
+
+
+class Family(Protocol):
+    """What each module of a family offers."""
+
+    TITLE: str  # for sentences: "these are not the weights of …"
+
+    def recognise(self, names: Collection[str], config: Mapping[str, Any]) -> bool:
+        """Whether tensors of these names, beside this config.json ({} where there is none), are the family's."""
+        ...
+
+    def clean(self, tensors: Mapping[str, Tensor]) -> tuple[Tensors, Form]:
+        """The tensors that count, under names that `rules` knows, and the form that they had."""
+        ...
+
+    def read(self, found: Found, form: Form) -> Reading:
+        """Architecture, preprocessing and class names from cleaned tensors and what stands beside them."""
+        ...
+
+    def rules(self, config: ViTConfig, form: Form) -> Iterator[Rule]:
+        """One rule for every tensor of ours."""
+        ...
+
+
+FAMILIES: dict[str, Family] = {"jax": jax, "timm": timm}

@@ -1,0 +1,161 @@
+"""Any WEIGHTS, of whatever origin, as a `Checkpoint`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vitral.errors import UsageError, WeightsError
+from vitral.images import Preprocessing
+from vitral.model import VisionTransformer, ViTConfig
+from vitral.weights.families import FAMILIES
+from vitral.weights.heads import match_head
+from vitral.weights.reading import Found, Overrides
+from vitral.weights.rules import to_vitral
+from vitral.weights.source import Source, find_source
+from vitral.weights.store import Checkpoint, Origin, read_own
+from vitral.weights.tensors import read_index, read_tensors
+
+# Names that wrappers put before a model's own: DistributedDataParallel, torch.compile, Lightning, DINO, OpenCLIP.
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "visual.trunk.", "encoder.")
+
+log = logging.getLogger("vitral")
+
+
+def load_model(
+    weights: str | Path,
+    *,
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+    **said: Any,
+) -> VisionTransformer:
+    """The network behind WEIGHTS, in evaluation mode.
+
+    Args:
+        weights: a run folder; a checkpoint folder; a `.npz`, `.safetensors`, `.pth` or `.pt` file; `hf:OWNER/NAME`;
+            `timm:NAME`; `torchvision:NAME`.
+        num_classes: where given and another than the checkpoint's, the head starts anew, at zero.
+        image_size: (height, width) or one number; the positions are interpolated to it by the family's own method.
+        class_names: instead of `num_classes`: the head keeps its rows of classes of the same name, the others start
+            at zero.
+        said: what the files do not settle or settle wrongly, as in `vitral.weights.Overrides`: `family`, `grid`,
+            `heads`, `activation`, `norm_epsilon`, `pool`, `position_interpolation`.
+
+    Raises:
+        UsageError: there is nothing of this kind, or no such keyword.
+        WeightsError: damaged or unfitting files.
+        ConfigError: the image size or an override does not fit the network.
+    """
+    checkpoint = read_checkpoint(weights, overrides_from(said), image_size)
+    model = checkpoint.model()
+    if image_size is not None:
+        model.resize(image_size)
+    if class_names is not None:
+        kept = match_head(model, checkpoint.class_names, tuple(class_names))
+        log.warning("%s: the head keeps %d of %d classes, the others start at zero", weights, len(kept), len(class_names))
+    elif num_classes is not None and num_classes != model.config.num_classes:
+        model.replace_head(num_classes)
+        log.warning("%s: the head for %d classes starts at zero: train it before use", weights, num_classes)
+    return model
+
+
+def overrides_from(said: Mapping[str, Any]) -> Overrides:
+    """`Overrides` from keywords.
+
+    Raises:
+        UsageError: there is no such keyword.
+    """
+    unknown = set(said) - set(Overrides.__dataclass_fields__)
+    if unknown:
+        known = ", ".join(Overrides.__dataclass_fields__)
+        raise UsageError(f"weights cannot be told {min(unknown)!r}: they take {known}")
+    return Overrides(**said)
+
+
+def read_checkpoint(
+    weights: str | Path,
+    overrides: Overrides = Overrides(),  # noqa: B008 (frozen)
+    image_size: int | tuple[int, int] | None = None,
+) -> Checkpoint:
+    """WEIGHTS of any origin: architecture, preprocessing, class names and tensors.
+
+    Args:
+        weights: see `load_model`.
+        overrides: what their files do not settle, or settle wrongly.
+        image_size: that the network is wanted for; it helps where a grid of positions is no square.
+
+    Raises:
+        UsageError: there is nothing of this kind.
+        WeightsError: their files are damaged, of a newer format or of no known family, or tensors do not fit.
+    """
+    source = find_source(weights)
+    if source.own:
+        checkpoint = read_own(source)
+        config, preprocessing = _overridden(checkpoint.config, checkpoint.preprocessing, overrides)
+        return replace(checkpoint, config=config, preprocessing=preprocessing)
+    indexed = source.tensors.name.endswith(".index.json")
+    tensors, header = read_index(source.tensors) if indexed else read_tensors(source.tensors)
+    try:
+        return _foreign(source, tensors, header, overrides, image_size)
+    except WeightsError as error:
+        raise WeightsError(f"{weights}: {error}") from error
+
+
+def _foreign(
+    source: Source,
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, str],
+    overrides: Overrides,
+    image_size: int | tuple[int, int] | None,
+) -> Checkpoint:
+    name, tensors = _family_of(tensors, source.config, overrides.family)
+    family = FAMILIES[name]
+    cleaned, form = family.clean(tensors)
+    found = Found(cleaned, source.config, source.processor, header, overrides, image_size)
+    reading = family.read(found, form)
+    config, preprocessing = _overridden(reading.config, reading.preprocessing, overrides)
+    ours = to_vitral(cleaned, family.rules(config, form), config, family.TITLE)
+    settled = overrides.of(ViTConfig).keys() | overrides.of(Preprocessing).keys()
+    assumed = {field: why for field, why in reading.assumed.items() if field not in settled}
+    return Checkpoint(config, preprocessing, reading.class_names, ours, Origin(name, form, assumed), source.tensors)
+
+
+def _family_of(
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any], asked: str | None
+) -> tuple[str, Mapping[str, Tensor]]:
+    """The family, and the tensors without what wrappers put before their names."""
+    if asked is not None and asked not in FAMILIES:
+        raise UsageError(f"there is no family {asked!r}: choose one of {', '.join(FAMILIES)}")
+    unwrapped = tensors
+    while unwrapped:
+        fitting = [name for name, family in FAMILIES.items() if family.recognise(unwrapped.keys(), config)]
+        if asked in fitting:
+            return asked, unwrapped
+        if len(fitting) == 1 and asked is None:
+            return fitting[0], unwrapped
+        if fitting and asked is None:
+            raise WeightsError(f"these tensors may be {' or '.join(fitting)}: say which, with family=… or --family")
+        if fitting:
+            raise WeightsError(f"these tensors are not of family {asked}, but of {' or '.join(fitting)}")
+        prefix = next((one for one in PREFIXES if any(name.startswith(one) for name in unwrapped)), None)
+        if prefix is None:
+            break
+        unwrapped = {n.removeprefix(prefix): t for n, t in unwrapped.items() if n.startswith(prefix)}
+    if "embedding.patch.weight" in tensors:
+        state = "not vitral's" if config else "missing"
+        raise WeightsError(f"these are vitral's own tensors, and their config.json is {state}: restore it from the run")
+    some = ", ".join(list(tensors)[:3])
+    raise WeightsError(
+        f"{len(tensors)} tensors ({some}, …) of no Vision Transformer that vitral knows: `vitral convert --help` "
+        "lists the families"
+    )
+
+
+def _overridden(
+    config: ViTConfig, preprocessing: Preprocessing, overrides: Overrides
+) -> tuple[ViTConfig, Preprocessing]:
+    return config.replace(**overrides.of(ViTConfig)), replace(preprocessing, **overrides.of(Preprocessing))

@@ -1,0 +1,100 @@
+"""Peers with weights in which nothing can hide, agreement with them, and the table of it that stands in the docs."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROWS = pytest.StashKey[list[tuple[str, str, str, str, float]]]()
+START, END = "<!-- parity: written by `make parity` -->", "<!-- end of parity -->"
+
+
+@pytest.fixture(scope="session")
+def stirred() -> Callable[..., Any]:
+    """`stirred(module, seed=0)`: the module in evaluation mode, every parameter random, those that start at 0 or 1 too."""
+    import torch
+
+    def make(module: Any, seed: int = 0) -> Any:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                middle = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0
+                spread = 0.3 if parameter.ndim == 1 else max(parameter[0].numel(), 1) ** -0.5
+                parameter.copy_(middle + spread * torch.randn(parameter.shape, generator=generator))
+        return module.eval()
+
+    return make
+
+
+@pytest.fixture
+def agree(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """`agree(family, network, found, expected, peer="timm", way="in")`: equal to 1e-5 of the scale, and noted.
+
+    Args of the function: `family` as in `FAMILIES`; `network`, the peer's class or what it stands for; `found` and
+    `expected`, tensors or arrays; `peer`, the package that `expected` is from, or who made it; `way`, "in" for weights
+    that vitral read, "out" for weights that it wrote and the peer read; `tolerance`, of the largest number expected.
+    """
+    import numpy as np
+
+    rows = request.config.stash.setdefault(ROWS, [])
+
+    def check(
+        family: str, network: str, found: Any, expected: Any, *, peer: str, way: str = "in", tolerance: float = 1e-5
+    ) -> None:
+        found, expected = (np.asarray(getattr(x, "detach", lambda x=x: x)(), np.float64) for x in (found, expected))
+        assert found.shape == expected.shape
+        assert np.isfinite(expected).all()
+        scale = np.abs(expected).max()
+        assert scale > 0
+        difference = float(np.abs(found - expected).max() / scale)
+        assert difference <= tolerance, f"{family}, {network}: {difference:.1e} of the scale"
+        rows.append((family, network, way, peer, difference))
+
+    return check
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of xdist hands its rows to the one that started it; that one writes the table where it was asked for."""
+    config = session.config
+    rows = config.stash.get(ROWS, [])
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["parity"] = rows
+    elif config.getoption("--write-parity") and rows:
+        write_table(Path(config.getoption("--write-parity")), rows)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: Any) -> None:
+    rows = getattr(node, "workeroutput", {}).get("parity", [])
+    node.config.stash.setdefault(ROWS, []).extend(tuple(row) for row in rows)
+
+
+def write_table(page: Path, rows: list[tuple[str, str, str, str, float]]) -> None:
+    """Put the table between its two marks on the page."""
+    text = page.read_text(encoding="utf-8")
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{START}\n{table(rows)}{END}{after}", encoding="utf-8")
+
+
+def table(rows: list[tuple[str, str, str, str, float]]) -> str:
+    """One line for each family, network and peer: directions, comparisons, largest difference."""
+    lines = ["| family | network | in | out | verified against | comparisons | largest difference |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    kinds = sorted({(family, network, peer) for family, network, _, peer, _ in rows})
+    for family, network, peer in kinds:
+        own = [row for row in rows if (row[0], row[1], row[3]) == (family, network, peer)]
+        ways = {row[2] for row in own}
+        marks = " | ".join("yes" if way in ways else "" for way in ("in", "out"))
+        largest = max(row[4] for row in own)
+        lines.append(f"| {family} | {network} | {marks} | {_versioned(peer)} | {len(own)} | {largest:.1e} |")
+    return "\n".join(lines) + "\n"
+
+
+def _versioned(peer: str) -> str:
+    try:
+        return f"{peer} {version(peer)}"
+    except Exception:  # not a package
+        return peer
