@@ -114,7 +114,6 @@ def test_print_recipe_prints_the_resolved_one_and_stops(tmp_path: Path, capsys: 
         ),
         (["--flip", "sideways"], 'invalid value "sideways" for --flip'),
         (["--learning-rate", "0", "--model", "vit_tiny_patch8_16"], "learning_rate must be above 0"),
-        ([], "say what to train: --model"),
     ],
 )
 def test_a_wrong_command_line_says_what_to_do(

@@ -243,9 +243,16 @@ def test_a_dry_run_tells_the_cost_and_leaves_nothing(
         assert word in said
 
 
-def test_without_a_model_nothing_is_trained_silently(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--model .* --from"):
-        train(photos, output=tmp_path / "run", progress=False)
+def test_without_a_model_the_default_of_the_catalogue_is_tuned(
+    photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitral.workflow.training.DEFAULT", str(run.path))  # no network here
+    planned = train(photos, image_size=16, dry_run=True, progress=False)
+    assert planned.overview["model"]["weights"] == str(run.path)
+    assert planned.overview["recipe"]["optimizer"] == "sgd"  # fine-tuned as the paper does it
+
+
+def test_a_contradicting_start_is_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="give one of them"):
         train(photos, model="vit_mini_patch8_16", weights=tmp_path, progress=False)
     with pytest.raises(UsageError, match="name the images"):

@@ -26,8 +26,9 @@ COMMANDS = {
     "evaluate": "Measure a run on a split of its own data or of other data.",
     "predict": "Say what images show.",
     "report": "Write a run as one self-contained HTML page.",
+    "convert": "Write a network in another format.",
     "models": "List the architectures, and where pretrained weights come from.",
-    "summary": "Show a model layer by layer: shapes, parameters, multiply-adds.",
+    "summary": "Show a model layer by layer, and of WEIGHTS what was found in them.",
 }
 
 ABOUT = "Vision Transformers: understand, train, fine-tune, inspect, speed up, deploy."

@@ -1,8 +1,11 @@
 """`vitral evaluate`: the figures of a model on a split."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from vitral.cli.output import print_result, progress, table
+from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
 
 
 def evaluate(
@@ -18,6 +21,7 @@ def evaluate(
     group_by: str | None = None,
     language: str | None = None,
     json: bool = False,
+    said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
 ) -> int:
     """Measure a run on a split of its own data or of other data.
 
@@ -34,6 +38,7 @@ def evaluate(
         group_by: "folder" or a regular expression on the path: intervals then count groups, not images.
         language: en or pt, of what people read; default: the system's.
         json: Print all figures as JSON.
+        said: About weights of other origin.
     """
     from vitral.language import choose_language, said_in
     from vitral.workflow import evaluate as work
@@ -52,6 +57,7 @@ def evaluate(
             data_root=data_root,
             group_by=group_by,
             progress=display.counting,
+            **said.given(),
         )
     for note in figures["notes"]:
         progress().print(said_in(spoken, note))

@@ -1,9 +1,12 @@
 """`vitral predict`: what images show."""
 
 import sys
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from vitral.cli.output import number, print_result, progress, results
+from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
 
 
 def predict(
@@ -17,6 +20,7 @@ def predict(
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     json: bool = False,
+    said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
 ) -> int:
     """Say what images show.
 
@@ -32,6 +36,7 @@ def predict(
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; auto: bf16 where the device multiplies it natively.
         json: Print a JSON list, one object an image in the order given.
+        said: About weights of other origin.
     """
     from rich.progress import track
 
@@ -42,7 +47,7 @@ def predict(
         check_output(output)
     words = [image, *images]
     wanted = expand(words, sys.stdin.buffer.read() if "-" in words else None)
-    classifier = Classifier.load(run, device=device, precision=precision)
+    classifier = Classifier.load(run, device=device, precision=precision, **said.given())
     found = answers(classifier, wanted, top=top, unsure_below=unsure_below)
     rows: list[dict[str, Any]] = []
     if json or output is not None:

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from vitral.cli.output import print_result
 from vitral.cli.recipe_options import RecipeOptions
+from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
 from vitral.errors import UsageError
 from vitral.language import choose_language
 
@@ -42,6 +43,7 @@ def train(
     language: str | None = None,
     json: bool = False,
     recipe_fields: Annotated[RecipeOptions, Parameter(name="*")] = NOTHING_GIVEN,
+    said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
 ) -> int:
     """Train a model from scratch, or fine-tune one.
 
@@ -51,7 +53,8 @@ def train(
     Args:
         data: DATA: a folder of class folders, a .csv with path,label, digits, food-vision-mini, torchvision:NAME.
         model: MODEL to train from random weights, such as vit_tiny_patch16_224 ("vitral models" lists them).
-        from_: WEIGHTS to fine-tune, such as the folder of an earlier run; classes are matched by name.
+        from_: WEIGHTS to fine-tune: the folder of an earlier run, a file or folder of other origin, hf:OWNER/NAME,
+            timm:NAME, torchvision:NAME; classes are matched by name. Default, without --model: a pretrained ViT-S.
         output: The run folder; default: the next free runs/NAME-1, -2, and so on.
         overwrite: Replace the run that stands at --output.
         resume: RUN that was interrupted; it goes on as it began. Only --time-limit, --device and --workers go with it.
@@ -74,10 +77,11 @@ def train(
         language: en or pt, of what people read; default: the system's.
         json: Print the run's folder and its evaluation (with --dry-run the overview) as JSON.
         recipe_fields: Fields of the recipe.
+        said: About weights of other origin.
     """
     given = recipe_fields.given()
     if print_recipe:
-        return _print_recipe(recipe, from_, given, json)
+        return _print_recipe(recipe or ("small-data" if model else "paper-finetune"), given, json)
     from vitral.workflow import train as work
 
     run = work(
@@ -104,6 +108,7 @@ def train(
         language=language,
         command=["vitral", *sys.argv[1:]],
         **given,
+        **said.given(),
     )
     if dry_run:
         if json:  # people have read it on standard error already
@@ -122,10 +127,10 @@ def train(
     return 0
 
 
-def _print_recipe(name: str | None, weights: str | None, given: dict, as_json: bool) -> int:
+def _print_recipe(name: str, given: dict, as_json: bool) -> int:
     from vitral.training.recipe import recipe_for, to_toml
 
-    resolved = recipe_for(name or ("paper-finetune" if weights else "small-data"), **given).to_dict()
+    resolved = recipe_for(name, **given).to_dict()
     print_result(resolved, as_json, lambda console: console.print(to_toml(resolved), end=""))
     return 0
 

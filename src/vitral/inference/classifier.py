@@ -1,7 +1,7 @@
 """A trained classifier: the model, its preprocessing and its class names, from a path to an answer."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -13,7 +13,7 @@ from vitral.errors import ImageError, UsageError
 from vitral.images import Preprocessing
 from vitral.inference.forward import Normalise
 from vitral.model import VisionTransformer
-from vitral.weights import read_checkpoint
+from vitral.weights import overrides_from, read_checkpoint
 
 BATCH = 32
 
@@ -59,24 +59,38 @@ class Classifier:
     backend: str = "torch"
 
     @classmethod
-    def load(cls, weights: str | Path, *, device: str = "auto", precision: str = "auto") -> Self:
+    def load(
+        cls,
+        weights: str | Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        image_size: int | tuple[int, int] | None = None,
+        **said: Any,
+    ) -> Self:
         """Load WEIGHTS that have a classifier, such as a run folder.
 
         Args:
-            weights: a run or checkpoint folder.
+            weights: a run folder, or any WEIGHTS that `vitral.load_model` takes.
             device, precision: as for `--device` and `--precision`; auto takes the fastest that is safe.
+            image_size: (height, width) or one number; the positions are interpolated to it.
+            said: what the files do not settle or settle wrongly, as in `vitral.weights.Overrides`: `mean`, `std`,
+                `heads`, `activation` …
 
         Raises:
-            UsageError: there is no such folder, device or precision, or the weights have no classifier.
+            UsageError: there are no such weights, device or precision, or the weights have no classifier.
             WeightsError: damaged files.
         """
-        checkpoint = read_checkpoint(weights)
+        checkpoint = read_checkpoint(weights, overrides_from(said), image_size)
         if not checkpoint.class_names:
             remedy = f"train one with `vitral train DATA --from {weights}`"
             raise UsageError(f"{weights} has no classifier: {remedy}")
         compute = choose(device, precision)
-        model = checkpoint.model().to(compute.device, compute.dtype)
-        return cls(model, checkpoint.preprocessing, checkpoint.class_names, compute)
+        model = checkpoint.model()
+        if image_size is not None:
+            model.resize(image_size)
+        preprocessing = replace(checkpoint.preprocessing, size=model.config.image_size)
+        return cls(model.to(compute.device, compute.dtype), preprocessing, checkpoint.class_names, compute)
 
     @property
     def precision(self) -> str:

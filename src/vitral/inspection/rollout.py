@@ -38,13 +38,18 @@ def relevance(reached: np.ndarray, grid: tuple[int, int], special_tokens: int, p
         reached: `(batch, tokens, tokens)` from `rollout`.
         grid: rows and columns of patches.
         special_tokens: how many tokens stand before the patches.
-        pool: "token": the head sees the first token; "average": it sees the average of the patches.
+        pool: as in `ViTConfig`: whether the head sees the class token, the average of the patches, or both; attention
+            pooling is taken for an average.
 
     Returns:
         `(batch, rows, columns)`.
     """
     patches = reached[:, :, special_tokens:]
-    seen = patches[:, 0] if pool == "token" else patches[:, special_tokens:].mean(axis=1)
+    token, average = patches[:, 0], patches[:, special_tokens:].mean(axis=1)
+    if pool == "token_average":
+        seen = (token + average) / 2
+    else:
+        seen = token if pool in ("token", "distilled") else average
     return seen.reshape(-1, *grid)
 
 

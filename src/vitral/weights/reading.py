@@ -185,7 +185,7 @@ def _grid(image_size: Any, reach: tuple[int, int]) -> tuple[int, int] | None:
 def class_names_for(
     count: int, assumed: dict[str, str], names: Sequence[str] | Mapping[Any, Any] | None = None
 ) -> tuple[str, ...]:
-    """Names for `count` outputs: the metadata's where they are whole, ImageNet-1k's for 1000, else their numbers."""
+    """Names for `count` outputs: the metadata's where they are whole, ImageNet-1k's for 1000, else "output 0" and so on."""
     if isinstance(names, Mapping):
         numbered = {str(index): name for index, name in names.items()}
         names = [numbered[str(index)] for index in range(count) if str(index) in numbered]
@@ -196,7 +196,7 @@ def class_names_for(
 
         assumed["class_names"] = "1000 outputs, so ImageNet-1k's in their usual order"
         return unique(ViT_B_16_Weights.IMAGENET1K_V1.meta["categories"])
-    return tuple(map(str, range(count)))
+    return tuple(f"output {index}" for index in range(count))  # no name that classes of the user's could have
 
 
 def unique(names: Sequence[str]) -> tuple[str, ...]:

@@ -36,6 +36,11 @@ class Source:
         return self.config.get("format") == "vitral"
 
 
+def is_weights(text: str) -> bool:
+    """Whether a word is WEIGHTS rather than the name of an architecture: a path that is there, or a hub's name."""
+    return Path(text).exists() or text.partition(":")[0] in ("hf", "timm", "torchvision")
+
+
 def find_source(weights: str | Path) -> Source:
     """The files that WEIGHTS mean.
 

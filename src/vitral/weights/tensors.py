@@ -44,6 +44,8 @@ def read_tensors(file: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return _read_archive(file), {}
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return _read_pytorch(file, mapped=False), {}
+    if file.suffix == ".safetensors":
+        raise WeightsError(f"{file} is no whole safetensors file, but {_what_it_is(start)}: copy it again")
     raise WeightsError(
         f"{file} is {_what_it_is(start)}: vitral reads .npz, .safetensors, and PyTorch's .pth and .pt"
     )

@@ -34,6 +34,7 @@ def evaluate(
     group_by: str | None = None,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    **said: Any,
 ) -> dict[str, Any]:
     """Measure a model against labelled images.
 
@@ -49,6 +50,7 @@ def evaluate(
         columns, data_root, group_by: as for `train`; of `data`.
         progress: called with the number of images looked at so far and in all.
         warn: told what a person should know about the figures, one sentence each.
+        said: about weights of other origin, see `Classifier.load`.
 
     Returns:
         The content of evaluation.json for this, and under "notes" what `warn` was told.
@@ -60,7 +62,7 @@ def evaluate(
     if split not in SPLITS:
         raise UsageError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
     folder = RunFolder(Path(run))
-    classifier = Classifier.load(folder.path, device=device, precision=precision)
+    classifier = Classifier.load(fspath(run), device=device, precision=precision, **said)
     if data is None:
         task = _own(folder, split, progress)
     else:

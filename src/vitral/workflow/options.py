@@ -14,6 +14,11 @@ from vitral.data.scan import Progress
 from vitral.errors import UsageError, VitralError
 from vitral.runs import RunFolder
 from vitral.training import Recipe
+from vitral.weights import Overrides
+
+
+# What can be said about weights, but for what a recipe says already.
+SAID = tuple(one.name for one in fields(Overrides) if one.name not in ("pool", "fit"))
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Options:
         columns: as on the command line, "path=id_code,label=diagnosis".
         seed, device, precision, compile, workers, validation, split_seed, group_by, data_root, strict: as `train` has
             them.
+        said: about the weights; a line of recipe.toml for each field of `SAID`.
     """
 
     data: str
@@ -42,10 +48,13 @@ class Options:
     columns: str | None = None
     data_root: str | None = None
     strict: bool = False
+    said: Overrides = Overrides()
 
     def to_dict(self) -> dict[str, Any]:
         """Flat values; None where nothing was asked for."""
-        return asdict(self)
+        values = asdict(self)
+        said = {name: list(v) if isinstance(v, tuple) else v for name, v in values.pop("said").items()}
+        return values | {name: value for name, value in said.items() if name in SAID}
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -79,11 +88,13 @@ def read_options(folder: RunFolder) -> tuple[Options, Recipe]:
         VitralError: its recipe.toml is missing or damaged.
     """
     folder.read_run()
-    own = {field.name for field in fields(Options)}
+    own = {field.name for field in fields(Options)} - {"said"}
     taught = {field.name for field in fields(Recipe)}
     try:
         values = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
-        options = Options(**{name: value for name, value in values.items() if name in own})
+        said = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in SAID}
+        given = {name: value for name, value in values.items() if name in own}
+        options = Options(**given, said=Overrides(**said))
         return options, Recipe(**{name: value for name, value in values.items() if name in taught})
     except (OSError, ValueError, TypeError) as error:
         raise VitralError(f"{folder.recipe} cannot be read ({error}): restore it, or train anew") from error

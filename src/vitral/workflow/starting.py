@@ -18,7 +18,7 @@ from vitral.language import Sentence
 from vitral.model import VisionTransformer, ViTConfig, config_for
 from vitral.runs import RunFolder
 from vitral.training import Recipe
-from vitral.weights import Checkpoint, find_checkpoint, read_checkpoint
+from vitral.weights import Checkpoint, Overrides, match_head, read_checkpoint
 
 # Fine-tuning takes a checkpoint's own image size up to this; a larger one is slow, and has to be asked for.
 LARGEST_UNASKED = 224
@@ -70,21 +70,29 @@ def start_anew(config: ViTConfig, data: LabelledImages, recipe: Recipe, seed: in
     return Start(model, preprocessing, recipe, None, ())
 
 
-def start_from(weights: str, data: LabelledImages, recipe: Recipe, *, asked: Collection[str]) -> Start:
+def start_from(
+    weights: str,
+    data: LabelledImages,
+    recipe: Recipe,
+    *,
+    asked: Collection[str],
+    said: Overrides = Overrides(),  # noqa: B008 (frozen)
+) -> Start:
     """A network from WEIGHTS, its head fitted to the classes of `data` by name.
 
     Args:
-        weights: a run or checkpoint folder.
+        weights: any WEIGHTS.
         data: the classes wanted.
         recipe: its image size, pooling and dropout are taken over; 0 and "" keep the checkpoint's.
         asked: the recipe's fields that the user asked for one by one; of the others, those are passed over, and
             this is said, that do not go with the checkpoint.
+        said: what the user says about the weights.
 
     Raises:
         UsageError, WeightsError: as `read_checkpoint`.
         ConfigError: the user asked for what the checkpoint cannot be.
     """
-    checkpoint = read_checkpoint(weights)
+    checkpoint = read_checkpoint(weights, said, recipe.image_size or None)
     recipe, notices = _applicable(recipe, checkpoint.config, asked)
     if recipe.position_embedding:
         raise ConfigError(
@@ -103,7 +111,7 @@ def start_from(weights: str, data: LabelledImages, recipe: Recipe, *, asked: Col
     preprocessing = replace(checkpoint.preprocessing, size=model.config.image_size, fit=recipe.fit)
     if preprocessing.channels != data.channels:
         notices.append(_channels_notice(checkpoint, data.channels))
-    digest = sha256_of_file(find_checkpoint(weights) / "model.safetensors")
+    digest = sha256_of_file(checkpoint.file) if checkpoint.file is not None else None
     return Start(model, preprocessing, recipe, digest, tuple(notices))
 
 
@@ -158,9 +166,9 @@ def _applicable(recipe: Recipe, config: ViTConfig, asked: Collection[str]) -> tu
                 )
             )
     size = recipe.image_size
-    if size and "image_size" not in asked and any(size % side for side in config.patch_size):
+    if size and "image_size" not in asked and any(size % side for side in config.reach):
         recipe = recipe.replace(image_size=0)
-        patch = " x ".join(map(str, config.patch_size))
+        patch = " x ".join(map(str, config.reach))
         notices.append(
             Sentence(
                 f"the recipe's image_size {size} is passed over: patches of {patch} px do not divide it",
@@ -176,7 +184,7 @@ def _resize(model: VisionTransformer, size: int) -> list[str]:
     if size:
         model.resize(size)
     elif max(config.image_size) > LARGEST_UNASKED:
-        sides = zip(config.image_size, config.patch_size, strict=True)
+        sides = zip(config.image_size, config.reach, strict=True)
         rows, columns = (min(side, max(LARGEST_UNASKED // p, 1) * p) for side, p in sides)
         model.resize((rows, columns))
         own = " x ".join(map(str, config.image_size))
@@ -193,27 +201,19 @@ def _match_head(
     model: VisionTransformer, known: tuple[str, ...], wanted: tuple[str, ...], head_bias: float
 ) -> list[str]:
     """Give the model a head for the classes `wanted`: rows of classes of the same name stay, the others are zero."""
+    headless = not model.config.num_classes
+    kept = match_head(model, known, wanted, head_bias)
     if known == wanted:
         return []
-    kept = [name for name in wanted if name in known]
     if not kept:
-        model.replace_head(len(wanted))
-        nn.init.constant_(_dense(model.head).bias, head_bias)
-        anew = Sentence(
-            "the head starts anew, at zero: none of its classes is among the weights' own",
-            "a camada de saída recomeça do zero: nenhuma das classes está entre as dos pesos",
-        )
-        return [anew] if known else []
-    old = _dense(model.head)
-    new = nn.Linear(old.in_features, len(wanted))
-    with torch.no_grad():
-        new.weight.zero_()
-        new.bias.fill_(head_bias)
-        for row, name in enumerate(wanted):
-            if name in known:
-                new.weight[row] = old.weight[known.index(name)]
-                new.bias[row] = old.bias[known.index(name)]
-    model.head, model.config = new, model.config.replace(num_classes=len(wanted))
+        why = "none of its classes is among the weights' own"
+        porque = "nenhuma das classes está entre as dos pesos"
+        if not known:
+            why = "the weights have none" if headless else "nobody named the classes of the weights' own"
+            porque = "os pesos não têm uma" if headless else "as classes dos pesos não têm nome"
+        return [
+            Sentence(f"the head starts anew, at zero: {why}", f"a camada de saída recomeça do zero: {porque}")
+        ]
     fresh = [name for name in wanted if name not in known]
     dropped = [name for name in known if name not in wanted]
     said = f"classes matched by name: the head keeps {_named(kept)}"

@@ -25,20 +25,13 @@ from vitral.reporting import write_batch
 from vitral.runs import RunFolder, versions
 from vitral.training import Event, Listener, Notice, Plan, Recipe, continue_from, prepare, recipe_for
 from vitral.training import run as run_plan
-from vitral.weights import find_checkpoint, read_config, write_config
-from vitral.workflow.options import Options, columns_text, open_own_data, read_options
+from vitral.weights import DEFAULT, find_source, overrides_from, read_config, write_config
+from vitral.workflow.options import SAID, Options, columns_text, open_own_data, read_options
 from vitral.workflow.overview import describe_plan
 from vitral.workflow.progress import Display
 from vitral.workflow.reports import images_of, write_pages
 from vitral.workflow.run import Run
 from vitral.workflow.starting import new_config, seen_by, start_anew, start_from, with_channels
-
-NO_START = (
-    "say what to train: --model for a new network (vit_tiny_patch16_224 for photographs, vit_mini_patch8_64 or "
-    "vit_mini_patch4_32 for small images), or --from for the weights of an earlier run; "
-    "pretrained weights of other origin cannot be read yet"
-)
-
 
 def train(
     data: str | PathLike[str] | None = None,
@@ -73,7 +66,7 @@ def train(
     Args:
         data: DATA: a folder of class folders, a .csv, `digits`, `food-vision-mini`, `torchvision:NAME`.
         model: a MODEL, trained from random weights.
-        weights: WEIGHTS to go on from; classes are matched by name. One of the two is needed.
+        weights: WEIGHTS to go on from; classes are matched by name. With neither, the catalogue's default.
         recipe: a name in `RECIPES` or a TOML file; small-data for a `model`, paper-finetune for `weights`.
         output: the run folder; the next free runs/NAME-1, -2, … unless said.
         overwrite: replace a run that stands there.
@@ -95,7 +88,8 @@ def train(
         command: what run.json keeps as the command that made the run.
         progress: whether a bar is shown.
         listen: told of every step and epoch as well.
-        recipe_fields: fields of `Recipe`, such as epochs=10.
+        recipe_fields: fields of `Recipe`, such as epochs=10, or what the files of `weights` do not settle, such as
+            heads=6 (see `vitral.weights.Overrides`).
 
     Raises:
         UsageError: what was asked for contradicts itself, or a run stands in the way.
@@ -115,7 +109,7 @@ def train(
             options = Options(
                 data=fspath(data or ""),
                 model=model,
-                weights=fspath(weights) if weights is not None else None,
+                weights=DEFAULT if model is None and weights is None else weights and fspath(weights),
                 seed=seed,
                 device=device,
                 precision=precision,
@@ -127,8 +121,9 @@ def train(
                 columns=columns_text(columns),
                 data_root=fspath(data_root) if data_root is not None else None,
                 strict=strict,
+                said=overrides_from({name: recipe_fields.pop(name) for name in SAID if name in recipe_fields}),
             )
-            resolved = resolve_recipe(recipe, weights, recipe_fields)
+            resolved = resolve_recipe(recipe, options.weights, recipe_fields)
             if output is not None:
                 RunFolder(Path(output)).refuse_if_present(overwrite)
             ready = _ready(options, resolved, recipe_fields, time_limit, display)
@@ -169,22 +164,20 @@ def _ready(
     options: Options, recipe: Recipe, asked: Collection[str], time_limit: float | None, display: Display
 ) -> _Ready:
     """Open DATA, make or load the model, and measure what training it will cost."""
-    if options.model is None and options.weights is None:
-        raise UsageError(NO_START)
     if options.model is not None and options.weights is not None:
         raise UsageError("--model trains from scratch and --from goes on from weights: give one of them")
     # What is wrong with these shows before the images are looked at, which may take long.
     compute = choose(options.device, options.precision)
     config = new_config(options.model, recipe) if options.model is not None else None
     if options.weights is not None:
-        find_checkpoint(options.weights)
+        find_source(options.weights)
     data = options.open(progress=display.counting)
     display.close()
     if config is not None:
         start = start_anew(config, data, recipe, options.seed)
     else:
         data = without_seen(data, seen_by(options.weights or ""))
-        start = start_from(options.weights or "", data, recipe, asked=asked)
+        start = start_from(options.weights or "", data, recipe, asked=asked, said=options.said)
         data = with_channels(data, start.preprocessing.channels)
     plan = prepare(
         data,

@@ -220,31 +220,6 @@ def _stem(config: ViTConfig, leading: tuple[int, ...]) -> Iterator[Rule]:
                 yield from layer(shortcut, f"{shortcut}_norm", f"{their_unit}/conv_proj", f"{their_unit}/gn_proj")
 
 
-def refusals(config: ViTConfig) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What their code cannot say, and the change to the configuration that it would take instead."""
-    for name, wanted in (("activation", "gelu_tanh"), ("norm_epsilon", 1e-6), ("resnet_form", "authors")):
-        if getattr(config, name) != wanted and (name != "resnet_form" or config.resnet_layers is not None):
-            yield f"{name} {getattr(config, name)} (theirs is {wanted})", {name: wanted}
-    plain = ViTConfig()
-    for name in (
-        "distillation_token", "registers", "rope_grid", "patch_bias", "pre_norm", "qkv_bias", "norm_in_attention",
-        "layer_scale", "gated_mlp", "norm_in_mlp", "norm_after_pool",
-    ):  # fmt: skip
-        if getattr(config, name) != getattr(plain, name):
-            yield f"{name} {getattr(config, name)}", {}
-    if config.position_embedding not in ("learned", "sincos_2d"):
-        yield f"position_embedding {config.position_embedding}", {}
-    if config.pool not in ("token", "average", "attention") or (config.pool != "token" and config.class_token):
-        beside = " beside a class token" if config.class_token else ""
-        yield f"pool {config.pool}{beside}", {}
-
-
-def form_for(config: ViTConfig) -> Form:
-    """The naming that an architecture of any origin takes: the published one where that code can build it."""
-    newer = config.pool == "attention" or config.position_embedding == "sincos_2d" or config.special_positions == 0
-    return {"naming": "big_vision" if newer else "published", "prefix": "", "scan": False}
-
-
 def dress(tensors: Tensors, form: Form) -> Tensors:
     """Cleaned tensors in a form: the inverse of `clean`."""
     found: Tensors = {}
