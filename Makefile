@@ -42,8 +42,8 @@ check: lint types test slow  ## all of these
 bench: $(TOOLS)  ## measure speed side by side with the peers
 	$(BIN)/python benchmarks/training.py
 
-parity: $(TOOLS)  ## compare with other people's implementations
-	$(BIN)/python -m pytest tests/parity $(PYTEST)
+parity: $(TOOLS)  ## compare with other people's implementations, and write the table in docs/weights.md
+	$(BIN)/python -m pytest tests/parity $(PYTEST) --write-parity docs/weights.md
 
 constraints: $(TOOLS)  ## renew constraints.txt: the newest version of everything, names and versions only
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group peers \

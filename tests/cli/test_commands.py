@@ -16,6 +16,7 @@ import pytest
 from vitral.cli.app import main
 from vitral.model import config_for, model_names
 from vitral.training import RECIPES, Recipe
+from vitral.weights import DEFAULT
 
 Capture = pytest.CaptureFixture[str]
 
@@ -230,11 +231,15 @@ def test_report_writes_the_page_and_compares(run: Path, tmp_path: Path, capsys: 
 
 def test_models_lists_what_can_be_made(capsys: Capture) -> None:
     listed = {model["name"]: model for model in call_json(capsys, "models")}
-    assert list(listed) == model_names()
+    pretrained = [name for name, model in listed.items() if "licence" in model]
+    assert [name for name in listed if name not in pretrained] == model_names()
+    assert DEFAULT in pretrained
+    assert listed[DEFAULT]["licence"] == "Apache-2.0"
     assert listed["vit_base_patch16_224"]["parameters"] == 86_567_656
     assert listed["vit_base_patch16_224"]["multiply_adds"] == pytest.approx(17.58e9, rel=0.01)
     out, _ = call(capsys, "models")
-    assert len([line for line in out.splitlines() if line.startswith("vit_")]) == len(listed)
+    assert len([line for line in out.splitlines() if line.startswith("vit_")]) == len(model_names())
+    assert all(name in out for name in pretrained)
 
 
 def test_summary_of_a_name_and_of_a_run(run: Path, capsys: Capture) -> None:

@@ -13,7 +13,7 @@ START, END = "<!-- parity: written by `make parity` -->", "<!-- end of parity --
 
 @pytest.fixture(scope="session")
 def stirred() -> Callable[..., Any]:
-    """`stirred(module, seed=0)`: the module in evaluation mode, every parameter random, those that start at 0 or 1 too."""
+    """`stirred(module, seed=0)`: the module in evaluation mode, every parameter random, zeros and ones too."""
     import torch
 
     def make(module: Any, seed: int = 0) -> Any:
@@ -21,7 +21,7 @@ def stirred() -> Callable[..., Any]:
         with torch.no_grad():
             for name, parameter in module.named_parameters():
                 middle = 1.0 if parameter.ndim == 1 and name.endswith("weight") else 0.0
-                spread = 0.3 if parameter.ndim == 1 else max(parameter[0].numel(), 1) ** -0.5
+                spread = 0.3 if parameter.ndim < 2 else max(parameter[0].numel(), 1) ** -0.5
                 parameter.copy_(middle + spread * torch.randn(parameter.shape, generator=generator))
         return module.eval()
 
@@ -41,9 +41,18 @@ def agree(request: pytest.FixtureRequest) -> Callable[..., None]:
     rows = request.config.stash.setdefault(ROWS, [])
 
     def check(
-        family: str, network: str, found: Any, expected: Any, *, peer: str, way: str = "in", tolerance: float = 1e-5
+        family: str,
+        network: str,
+        found: Any,
+        expected: Any,
+        *,
+        peer: str,
+        way: str = "in",
+        tolerance: float = 1e-5,
     ) -> None:
-        found, expected = (np.asarray(getattr(x, "detach", lambda x=x: x)(), np.float64) for x in (found, expected))
+        found, expected = (
+            np.asarray(getattr(x, "detach", lambda x=x: x)(), np.float64) for x in (found, expected)
+        )
         assert found.shape == expected.shape
         assert np.isfinite(expected).all()
         scale = np.abs(expected).max()

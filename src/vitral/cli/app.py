@@ -27,7 +27,7 @@ COMMANDS = {
     "predict": "Say what images show.",
     "report": "Write a run as one self-contained HTML page.",
     "convert": "Write a network in another format.",
-    "models": "List the architectures, and where pretrained weights come from.",
+    "models": "List the architectures, and pretrained weights to start from.",
     "summary": "Show a model layer by layer, and of WEIGHTS what was found in them.",
 }
 

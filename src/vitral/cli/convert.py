@@ -34,7 +34,7 @@ def convert(
         json: Print what was done as JSON.
         said: About the weights.
     """
-    from vitral.weights.convert import convert as work
+    from vitral.weights import convert as work
 
     done = work(weights, out, to, approximate=approximate, overwrite=overwrite, **said.given())
     document = {
@@ -50,7 +50,7 @@ def convert(
         for what in done.approximations:
             console.print(f"approximated: {what}")
         if done.difference is not None:
-            console.print(f"outputs differ by up to {done.difference:.1e} of the largest")
+            console.print(f"on the same pixels, outputs differ by up to {done.difference:.1e} of the largest")
         console.print(f"load it with: {document['usage']}")
 
     print_result(document, json, text)

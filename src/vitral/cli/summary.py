@@ -119,5 +119,5 @@ def _about(document: dict[str, Any]) -> list[list[str]]:
 
 def _said(value: Any) -> str:
     if isinstance(value, list):
-        return " x ".join(map(_said, value))
+        return (" x " if all(isinstance(one, int) for one in value) else ", ").join(map(_said, value))
     return number(value) if isinstance(value, float) else str(value)

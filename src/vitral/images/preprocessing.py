@@ -143,7 +143,8 @@ class Preprocessing:
     def _placement(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """What the whole image is resized to (height, width), and where in that the input begins (top, left).
 
-        In whole pixels, rounded as torchvision and timm do, so that published accuracies can be met.
+        In whole pixels, sides cut off as all libraries do. An odd margin has its larger half below and to the right, as
+        with transformers; torchvision and timm put every second one of these the other way.
         """
         if self.fit == "stretch":
             return self.size, (0, 0)
@@ -155,7 +156,7 @@ class Preprocessing:
             resized = (rows, max(1, width * rows // height))
         else:
             resized = (max(1, height * columns // width), columns)
-        return resized, (round((resized[0] - self.size[0]) / 2), round((resized[1] - self.size[1]) / 2))
+        return resized, (int((resized[0] - self.size[0]) / 2), int((resized[1] - self.size[1]) / 2))
 
     def _mean_colour(self) -> Any:
         """The colour that `normalise` brings nearest to 0, as Pillow takes it."""

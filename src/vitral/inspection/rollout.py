@@ -46,10 +46,9 @@ def relevance(reached: np.ndarray, grid: tuple[int, int], special_tokens: int, p
     """
     patches = reached[:, :, special_tokens:]
     token, average = patches[:, 0], patches[:, special_tokens:].mean(axis=1)
-    if pool == "token_average":
-        seen = (token + average) / 2
-    else:
-        seen = token if pool in ("token", "distilled") else average
+    shares = {"token": 1.0, "distilled": 1.0, "token_average": 0.5}
+    share = shares.get(pool, 0.0)
+    seen = share * token + (1 - share) * average
     return seen.reshape(-1, *grid)
 
 

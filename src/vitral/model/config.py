@@ -59,20 +59,32 @@ class ViTConfig:
 
     # What came after the paper.
     position_interpolation: str = "bilinear"  # to another grid, see `resize_position_embedding`
-    special_positions: int | None = None  # special tokens with a learned position; None: all but the registers
-    distillation_token: bool = False  # DeiT: stands after the class token; pool "distilled" gives it a head of its own
+    special_positions: int | None = (
+        None  # special tokens with a learned position; None: all but the registers
+    )
+    distillation_token: bool = (
+        False  # DeiT: stands after the class token; pool "distilled" gives it a head of its own
+    )
     registers: int = 0  # tokens for the network's own use (DINOv2, DINOv3)
-    mask_token: bool = False  # what stands for a hidden patch in self-supervision (section 4.6); kept, not used here
-    rope_grid: tuple[int, int] | None = None  # EVA-02: rotary positions count the patches of this pre-training grid
+    mask_token: bool = (
+        False  # what stands for a hidden patch in self-supervision (section 4.6); kept, not used here
+    )
+    rope_grid: tuple[int, int] | None = (
+        None  # EVA-02: rotary positions count the patches of this pre-training grid
+    )
     patch_bias: bool = True  # False: CLIP
     pre_norm: bool = False  # a norm before the first block: CLIP
     qkv_bias: str = "all"  # "no_key" or "none": EVA, DINOv3
     norm_in_attention: bool = False  # before the output projection: EVA-02 of CLIP
-    layer_scale: float | None = None  # each residual branch times a learned vector that starts here: DeiT III, DINOv2
+    layer_scale: float | None = (
+        None  # each residual branch times a learned vector that starts here: DeiT III, DINOv2
+    )
     gated_mlp: bool = False  # SwiGLU where the activation is silu: DINOv2 giant, EVA-02, DINOv3
     norm_in_mlp: bool = False  # before the second dense layer: EVA-02
     norm_after_pool: bool = False  # the final norm comes after the pooling: MAE fine-tuned, EVA
-    resnet_layers: tuple[int, ...] | None = None  # hybrid: units in each stage of the stem; (): its root alone
+    resnet_layers: tuple[int, ...] | None = (
+        None  # hybrid: units in each stage of the stem; (): its root alone
+    )
     resnet_form: str = "authors"  # or "timm": where epsilon enters in the stem's convolutions and norms
 
     def __post_init__(self) -> None:
@@ -87,9 +99,7 @@ class ViTConfig:
             self._require(_is_count, "None or a whole number, 1 or more", "representation_size")
         self._require(lambda value: 0 <= value < 1, "in [0, 1)", "dropout", "attention_dropout", "drop_path")
         self._require(lambda value: value > 0, "positive", "norm_epsilon")
-        self._require(
-            lambda value: value is None or _is_number(value), "None or a number", "layer_scale"
-        )
+        self._require(lambda value: value is None or _is_number(value), "None or a number", "layer_scale")
         switches = [field.name for field in fields(self) if field.type in (bool, "bool")]
         self._require(lambda value: isinstance(value, bool), "True or False", *switches)
         self._require_one_of(POOLS, "pool")
@@ -105,7 +115,9 @@ class ViTConfig:
     def _check_sizes(self) -> None:
         if self.resnet_layers is not None:
             object.__setattr__(self, "resnet_layers", tuple(self.resnet_layers))
-            self._require(lambda value: all(map(_is_count, value)), "whole numbers, 1 or more", "resnet_layers")
+            self._require(
+                lambda value: all(map(_is_count, value)), "whole numbers, 1 or more", "resnet_layers"
+            )
         if self.image_size[0] % self.reach[0] or self.image_size[1] % self.reach[1]:
             of_what = "patch_size" if self.stem_stride == 1 else _times(self.reach)
             raise ConfigError(
@@ -175,7 +187,9 @@ class ViTConfig:
         """How many special tokens, from the first, have a learned position of their own."""
         if self.position_embedding not in ("learned", "learned_rope"):
             return 0
-        return self.special_tokens - self.registers if self.special_positions is None else self.special_positions
+        return (
+            self.special_tokens - self.registers if self.special_positions is None else self.special_positions
+        )
 
     @property
     def rotary(self) -> bool:
@@ -228,7 +242,12 @@ class ViTConfig:
 
 
 # Hybrids, as timm spells them: units in each stage of the stem, and the patch on its feature map.
-STEMS = {"r_s16_p8": ((), 8), "r26_s32": ((2, 2, 2, 2), 1), "r50_s16": ((3, 4, 9), 1), "r50_s32": ((3, 4, 6, 3), 1)}
+STEMS = {
+    "r_s16_p8": ((), 8),
+    "r26_s32": ((2, 2, 2, 2), 1),
+    "r50_s16": ((3, 4, 9), 1),
+    "r50_s32": ((3, 4, 6, 3), 1),
+}
 
 _MODEL_NAME = re.compile(
     rf"vit_(?P<size>[a-z]+)_(patch(?P<patch>[1-9]\d{{0,3}})|(?P<stem>{'|'.join(STEMS)}))_(?P<image>[1-9]\d{{0,3}})"

@@ -23,8 +23,8 @@ class Embedding(nn.Module):
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
-        hybrid = config.resnet_layers is not None
-        self.stem = ResNetStem(config.resnet_layers, config.channels, config.resnet_form) if hybrid else None
+        layers = config.resnet_layers
+        self.stem = ResNetStem(layers, config.channels, config.resnet_form) if layers is not None else None
         self.patch = PatchEmbedding(config, self.stem.channels if self.stem else None)
         self.class_token, self.distillation_token, self.registers = (
             nn.Parameter(torch.zeros(1, count, config.dim)) if count else None
@@ -38,8 +38,11 @@ class Embedding(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.patch(images if self.stem is None else self.stem(images))  # (batch, patches, dim)
-        special = [t for t in (self.class_token, self.distillation_token, self.registers) if t is not None]
-        before = torch.cat(special, dim=1).to(tokens.dtype) if special else tokens[:1, :0]  # (1, special, dim)
+        tokens_of = (self.class_token, self.distillation_token, self.registers)
+        special: list[Tensor] = [token for token in tokens_of if token is not None]
+        before = (
+            torch.cat(special, dim=1).to(tokens.dtype) if special else tokens[:1, :0]
+        )  # (1, special, dim)
         if self.position is not None:
             own, of_patches = self.position().split([self.position.special, tokens.shape[1]], dim=1)
             tokens = tokens + of_patches

@@ -77,7 +77,9 @@ class StandardisedConv(nn.Conv2d):
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
         spread = variance.sqrt() + 1e-5 if self.form == "authors" else (variance + 1e-8).sqrt()
         return F.conv2d(
-            pad_same(z, self.kernel_size[0], self.stride[0]), (self.weight - mean) / spread, stride=self.stride
+            pad_same(z, self.kernel_size[0], self.stride[0]),
+            (self.weight - mean) / spread,
+            stride=self.stride,
         )
 
 

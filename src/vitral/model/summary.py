@@ -89,7 +89,9 @@ def _layers(config: ViTConfig) -> Iterator[LayerSummary]:
         yield LayerSummary("attention_pooling", (dim,), parameters, multiply_adds)
     width = config.representation_size or config.pooled_dim
     if config.representation_size is not None:
-        yield LayerSummary("representation", (width,), _dense(config.pooled_dim, width), config.pooled_dim * width)
+        yield LayerSummary(
+            "representation", (width,), _dense(config.pooled_dim, width), config.pooled_dim * width
+        )
     if config.num_classes:
         for name in ("head", "distillation_head") if config.pool == "distilled" else ("head",):
             parameters, products = _dense(width, config.num_classes), width * config.num_classes
@@ -99,7 +101,9 @@ def _layers(config: ViTConfig) -> Iterator[LayerSummary]:
 def _mlp(config: ViTConfig, tokens: int) -> tuple[int, int]:
     """Parameters and multiply-adds of an MLP."""
     dim, hidden = config.dim, config.mlp_dim * (2 if config.gated_mlp else 1)
-    parameters = _dense(dim, hidden) + _dense(config.mlp_dim, dim) + (2 * config.mlp_dim if config.norm_in_mlp else 0)
+    parameters = (
+        _dense(dim, hidden) + _dense(config.mlp_dim, dim) + (2 * config.mlp_dim if config.norm_in_mlp else 0)
+    )
     return parameters, tokens * dim * (hidden + config.mlp_dim)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from vitral.errors import UsageError, WeightsError
 from vitral.images import Preprocessing
 from vitral.model import VisionTransformer, ViTConfig
-from vitral.weights.families import FAMILIES
+from vitral.weights.families import FAMILIES, facebook
 from vitral.weights.heads import match_head
 from vitral.weights.reading import Found, Overrides
 from vitral.weights.rules import to_vitral
@@ -56,7 +56,8 @@ def load_model(
         model.resize(image_size)
     if class_names is not None:
         kept = match_head(model, checkpoint.class_names, tuple(class_names))
-        log.warning("%s: the head keeps %d of %d classes, the others start at zero", weights, len(kept), len(class_names))
+        counts = len(kept), len(class_names)
+        log.warning("%s: the head keeps %d of %d classes, the others start at zero", weights, *counts)
     elif num_classes is not None and num_classes != model.config.num_classes:
         model.replace_head(num_classes)
         log.warning("%s: the head for %d classes starts at zero: train it before use", weights, num_classes)
@@ -112,22 +113,32 @@ def _foreign(
     overrides: Overrides,
     image_size: int | tuple[int, int] | None,
 ) -> Checkpoint:
-    name, tensors = _family_of(tensors, source.config, overrides.family)
+    name, tensors = _family_of(tensors, source.config, overrides.family, header.get("wrapper"))
     family = FAMILIES[name]
-    cleaned, form = family.clean(tensors)
-    found = Found(cleaned, source.config, source.processor, header, overrides, image_size)
-    reading = family.read(found, form)
+    try:
+        cleaned, form = family.clean(tensors)
+        found = Found(cleaned, source.config, source.processor, header, overrides, image_size)
+        reading = family.read(found, form)
+    except (IndexError, TypeError, ValueError) as error:  # a tensor with fewer or more axes than theirs
+        raise WeightsError(
+            f"the tensors have the names of {family.TITLE}, and not their shapes ({error}): fetch the file again"
+        ) from error
     config, preprocessing = _overridden(reading.config, reading.preprocessing, overrides)
     ours = to_vitral(cleaned, family.rules(config, form), config, family.TITLE)
     settled = overrides.of(ViTConfig).keys() | overrides.of(Preprocessing).keys()
     assumed = {field: why for field, why in reading.assumed.items() if field not in settled}
-    return Checkpoint(config, preprocessing, reading.class_names, ours, Origin(name, form, assumed), source.tensors)
+    return Checkpoint(
+        config, preprocessing, reading.class_names, ours, Origin(name, form, assumed), source.tensors
+    )
 
 
 def _family_of(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any], asked: str | None
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any], asked: str | None, wrapper: str | None
 ) -> tuple[str, Mapping[str, Tensor]]:
-    """The family, and the tensors without what wrappers put before their names."""
+    """The family, and the tensors without what wrappers put before their names.
+
+    Facebook's plain names are timm's: which of the two, the wrapper tells that the training script put around them.
+    """
     if asked is not None and asked not in FAMILIES:
         raise UsageError(f"there is no family {asked!r}: choose one of {', '.join(FAMILIES)}")
     unwrapped = tensors
@@ -135,10 +146,15 @@ def _family_of(
         fitting = [name for name, family in FAMILIES.items() if family.recognise(unwrapped.keys(), config)]
         if asked in fitting:
             return asked, unwrapped
+        if "facebook" in fitting and len(fitting) > 1 and asked is None:
+            others = [name for name in fitting if name != "facebook"]
+            fitting = ["facebook"] if wrapper in facebook.WRAPPERS else others
         if len(fitting) == 1 and asked is None:
             return fitting[0], unwrapped
         if fitting and asked is None:
-            raise WeightsError(f"these tensors may be {' or '.join(fitting)}: say which, with family=… or --family")
+            raise WeightsError(
+                f"these tensors may be {' or '.join(fitting)}: say which, with family=… or --family"
+            )
         if fitting:
             raise WeightsError(f"these tensors are not of family {asked}, but of {' or '.join(fitting)}")
         prefix = next((one for one in PREFIXES if any(name.startswith(one) for name in unwrapped)), None)
@@ -147,7 +163,9 @@ def _family_of(
         unwrapped = {n.removeprefix(prefix): t for n, t in unwrapped.items() if n.startswith(prefix)}
     if "embedding.patch.weight" in tensors:
         state = "not vitral's" if config else "missing"
-        raise WeightsError(f"these are vitral's own tensors, and their config.json is {state}: restore it from the run")
+        raise WeightsError(
+            f"these are vitral's own tensors, and their config.json is {state}: restore it from the run"
+        )
     some = ", ".join(list(tensors)[:3])
     raise WeightsError(
         f"{len(tensors)} tensors ({some}, …) of no Vision Transformer that vitral knows: `vitral convert --help` "

@@ -62,7 +62,7 @@ class Found:
         tensors: by their own names.
         config: their config.json, {} where there is none.
         processor: their preprocessor_config.json.
-        header: the text in a safetensors file's header.
+        header: the text in a safetensors file's header; of a file of PyTorch's, its `wrapper`.
         overrides: what the user says.
         image_size: that the user wants the network for.
     """
@@ -147,7 +147,9 @@ def grid_of(
                 return size, count
     if found.overrides.grid is not None:
         rows, columns = found.overrides.grid
-        raise WeightsError(f"a grid of {rows} x {columns} does not give the {positions} positions of these weights")
+        raise WeightsError(
+            f"a grid of {rows} x {columns} does not give the {positions} positions of these weights"
+        )
     for count in special:
         side = math.isqrt(max(positions - count, 0))
         if side and side * side == positions - count:
@@ -185,7 +187,7 @@ def _grid(image_size: Any, reach: tuple[int, int]) -> tuple[int, int] | None:
 def class_names_for(
     count: int, assumed: dict[str, str], names: Sequence[str] | Mapping[Any, Any] | None = None
 ) -> tuple[str, ...]:
-    """Names for `count` outputs: the metadata's where they are whole, ImageNet-1k's for 1000, else "output 0" and so on."""
+    """Names for `count` outputs: the metadata's where they are whole, ImageNet-1k's for 1000, else "output 0" on."""
     if isinstance(names, Mapping):
         numbered = {str(index): name for index, name in names.items()}
         names = [numbered[str(index)] for index in range(count) if str(index) in numbered]
@@ -205,7 +207,6 @@ def unique(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(names))
 
 
-def take(tensors: Iterable[tuple[str, Tensor]] | Mapping[str, Tensor], ignored: str) -> dict[str, Tensor]:
+def take(tensors: Iterable[tuple[str, Tensor]], ignored: str) -> dict[str, Tensor]:
     """The tensors but for those whose whole name the pattern matches."""
-    items = tensors.items() if isinstance(tensors, Mapping) else tensors
-    return {name: tensor for name, tensor in items if not re.fullmatch(ignored, name)}
+    return {name: tensor for name, tensor in tensors if not re.fullmatch(ignored, name)}

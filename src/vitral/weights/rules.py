@@ -15,7 +15,9 @@ from vitral.errors import WeightsError
 from vitral.model import ViTConfig, model_without_weights
 
 Tensors = dict[str, Tensor]
-Form = dict[str, Any]  # how a file of theirs is laid out, beside its numbers: what writing it again needs to know
+Form = dict[
+    str, Any
+]  # how a file of theirs is laid out, beside its numbers: what writing it again needs to know
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def both(ours: str, theirs: str) -> Iterator[Rule]:
 
 def stacked(ours: str, theirs: Sequence[str]) -> Rule:
     """Theirs below one another, in equal parts, along the first axis."""
-    return Rule(ours, tuple(theirs), lambda *parts: torch.cat(parts), lambda tensor: tensor.chunk(len(theirs)))
+    return Rule(
+        ours, tuple(theirs), lambda *parts: torch.cat(parts), lambda tensor: tensor.chunk(len(theirs))
+    )
 
 
 def absent(ours: str) -> Rule:
@@ -79,7 +83,7 @@ def to_vitral(tensors: Mapping[str, Tensor], rules: Iterable[Rule], config: ViTC
         WeightsError: tensors are missing, too many, or of another shape; the text names the first with both shapes.
     """
     rules = list(rules)
-    ours = {name: tensor for name, tensor in model_without_weights(config).state_dict().items()}
+    ours: Tensors = dict(model_without_weights(config).state_dict())
     assert {rule.ours for rule in rules} == set(ours), {rule.ours for rule in rules} ^ set(ours)
     expected: dict[str, tuple[int, ...]] = {}
     for rule in rules:
@@ -104,7 +108,9 @@ def from_vitral(tensors: Mapping[str, Tensor], rules: Iterable[Rule], house: str
     found: Tensors = {}
     for rule in rules:
         if not rule.theirs and bool(tensors[rule.ours].any()):
-            raise WeightsError(f"{house} has no place for {rule.ours}, which is not zero: set it to zero, or leave it")
+            raise WeightsError(
+                f"{house} has no place for {rule.ours}, which is not zero: set it to zero, or leave it"
+            )
         parts = rule.write(tensors[rule.ours])
         found |= {name: part.contiguous() for name, part in zip(rule.theirs, parts, strict=True)}
     return found

@@ -84,7 +84,9 @@ def find_checkpoint(weights: str | Path) -> Path:
     if folder.name == TENSORS and folder.is_file():
         folder = folder.parent
     if not folder.exists():
-        raise UsageError(f"there are no weights at {weights}: give a run's folder, with {CONFIG} and {TENSORS}")
+        raise UsageError(
+            f"there are no weights at {weights}: give a run's folder, with {CONFIG} and {TENSORS}"
+        )
     for name in (CONFIG, TENSORS):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} holds no {name}: give the folder of a run or of vitral's checkpoint")
@@ -102,7 +104,9 @@ def read_own(source: Source) -> Checkpoint:
     content = source.config.get("origin")
     origin = None
     if isinstance(content, Mapping) and isinstance(content.get("family"), str):
-        origin = Origin(content["family"], dict(content.get("form") or {}), dict(content.get("assumed") or {}))
+        origin = Origin(
+            content["family"], dict(content.get("form") or {}), dict(content.get("assumed") or {})
+        )
     return Checkpoint(config, preprocessing, class_names, tensors, origin, source.tensors)
 
 

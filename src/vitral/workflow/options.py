@@ -5,7 +5,7 @@ It is kept in recipe.toml, so that resuming and evaluating need to be told nothi
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,6 @@ from vitral.errors import UsageError, VitralError
 from vitral.runs import RunFolder
 from vitral.training import Recipe
 from vitral.weights import Overrides
-
 
 # What can be said about weights, but for what a recipe says already.
 SAID = tuple(one.name for one in fields(Overrides) if one.name not in ("pool", "fit"))
@@ -48,7 +47,7 @@ class Options:
     columns: str | None = None
     data_root: str | None = None
     strict: bool = False
-    said: Overrides = Overrides()
+    said: Overrides = field(default_factory=Overrides)
 
     def to_dict(self) -> dict[str, Any]:
         """Flat values; None where nothing was asked for."""
@@ -92,7 +91,9 @@ def read_options(folder: RunFolder) -> tuple[Options, Recipe]:
     taught = {field.name for field in fields(Recipe)}
     try:
         values = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
-        said = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in SAID}
+        said: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in SAID
+        }
         given = {name: value for name, value in values.items() if name in own}
         options = Options(**given, said=Overrides(**said))
         return options, Recipe(**{name: value for name, value in values.items() if name in taught})

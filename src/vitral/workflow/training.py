@@ -33,6 +33,7 @@ from vitral.workflow.reports import images_of, write_pages
 from vitral.workflow.run import Run
 from vitral.workflow.starting import new_config, seen_by, start_anew, start_from, with_channels
 
+
 def train(
     data: str | PathLike[str] | None = None,
     *,
@@ -109,7 +110,7 @@ def train(
             options = Options(
                 data=fspath(data or ""),
                 model=model,
-                weights=DEFAULT if model is None and weights is None else weights and fspath(weights),
+                weights=fspath(weights) if weights is not None else DEFAULT if model is None else None,
                 seed=seed,
                 device=device,
                 precision=precision,
@@ -121,7 +122,9 @@ def train(
                 columns=columns_text(columns),
                 data_root=fspath(data_root) if data_root is not None else None,
                 strict=strict,
-                said=overrides_from({name: recipe_fields.pop(name) for name in SAID if name in recipe_fields}),
+                said=overrides_from(
+                    {name: recipe_fields.pop(name) for name in SAID if name in recipe_fields}
+                ),
             )
             resolved = resolve_recipe(recipe, options.weights, recipe_fields)
             if output is not None:

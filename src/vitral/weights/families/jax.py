@@ -90,10 +90,7 @@ def read(found: Found, form: Form) -> Reading:
         grid, _ = grid_of(found, found.size(table)[1], (int(positioned),), reach)
     else:
         grid = grid_without_table(found, reach, assumed)
-    if class_token:
-        pool = "token"
-    else:
-        pool = "attention" if "MAPHead_0/probe" in found.tensors else "average"
+    without_class = "attention" if "MAPHead_0/probe" in found.tensors else "average"
     config = ViTConfig(
         image_size=(grid[0] * reach[0], grid[1] * reach[1]),
         layers=found.count(r"Transformer/encoderblock_(\d+)/"),
@@ -101,11 +98,13 @@ def read(found: Found, form: Form) -> Reading:
         mlp_dim=found.size(f"{block}{mlp}/Dense_0/kernel")[1],
         heads=found.size(f"{block}{attention}/query/kernel")[1],
         num_classes=found.size("head/kernel")[1] if "head/kernel" in found.tensors else 0,
-        pool=pool,
+        pool="token" if class_token else without_class,
         class_token=class_token,
         position_embedding="sincos_2d" if table is None else "learned",
         special_positions=0 if class_token and not positioned else None,
-        representation_size=found.size("pre_logits/kernel")[1] if "pre_logits/kernel" in found.tensors else None,
+        representation_size=found.size("pre_logits/kernel")[1]
+        if "pre_logits/kernel" in found.tensors
+        else None,
         activation="gelu_tanh",
         **values,
     )
@@ -217,7 +216,9 @@ def _stem(config: ViTConfig, leading: tuple[int, ...]) -> Iterator[Rule]:
                 )
             if unit == 0:
                 shortcut = f"{our_unit}.shortcut"
-                yield from layer(shortcut, f"{shortcut}_norm", f"{their_unit}/conv_proj", f"{their_unit}/gn_proj")
+                yield from layer(
+                    shortcut, f"{shortcut}_norm", f"{their_unit}/conv_proj", f"{their_unit}/gn_proj"
+                )
 
 
 def dress(tensors: Tensors, form: Form) -> Tensors:

@@ -4,7 +4,7 @@ Many training codes share these names, which began as theirs: `eva` and `faceboo
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -35,22 +35,55 @@ NAMES = {
     "mlp_scale": "ls2.gamma",
     "hidden": "mlp.fc1",
     "out": "mlp.fc2",
+    "head": "head",
 }
 POOLS = {"token": "token", "avg": "average", "map": "attention"}
 
-# Which SigLIPs have the tanh form of GELU, and which network has unusual heads, only the architecture's name tells.
+# What only the architecture's name tells: which SigLIPs have the tanh form of GELU, where epsilon is 1e-5, and which
+# networks have unusual heads.
 TANH = re.compile(
     r"vit_(base_patch32_siglip|giantopt_patch16_siglip|so400m_patch16_siglip|large_patch16_siglip_(gap_)?512)"
 )
-HEADS = {"vit_base_patch16_gap_224": 16}
+WIDE_EPSILON = re.compile(r"vit_\w+_clip_|beit3_")
+HEADS = {
+    r"vit_base_patch16_gap_224": 16,
+    r"vit_giantopt_patch16_siglip_\w+": 16,
+    r"test_vit2?": 2,
+    r"test_vit[34]": 3,
+}
+
+# What networks of timm's may have and ours have not: by a tensor that shows it, and where none does by the name.
+STRANGE_TENSORS = {
+    r"blocks\.0\.(in_norm|attns\.0)\..+": "parallel blocks",
+    r"blocks\.0\.attn\.lambda_.+": "differential attention",
+    r"blocks\.0\.attn\.[qk]_norm\..+": "norms of queries and keys",
+    r"blocks\.0\.attn\.gate\..+": "gated attention",
+    r"blocks\.0\.attn\.proj_l\..+": "talking heads",
+    r".*rel(ative)?_pos.*": "relative positions",
+    r"rope\.freqs": "rotary positions of learned frequencies",
+}
+STRANGE_NAMES = {
+    r"vit_base_patch16_rpn_224|eva02_enormous_\w+": "norms after attention and MLP",
+    r"vit_\w+_rope_(mixed_)?(ape_)?224": "the rotary positions of RoPE-ViT",
+    r"vit_pe_\w+": "the rotary positions of the Perception Encoder",
+    r"test_vit3": "a pooling that looks at registers",
+}
+USUAL = {
+    "norm_layer": "layernorm",
+    "attn_layer": "attn",
+    "pool_include_prefix": False,
+}  # arguments that may be absent
 
 
 def recognise(names: Collection[str], config: Mapping[str, Any]) -> bool:
-    """Whether these are names of theirs."""
+    """Whether these are names of theirs; parallel blocks are, for `read` to refuse."""
+    names = set(names)
+    usual = {"blocks.0.norm1.weight", "blocks.0.attn.qkv.weight"} <= names
     return (
-        {"blocks.0.norm1.weight", "blocks.0.attn.qkv.weight", "patch_embed.proj.weight"} <= set(names)
-        and not {"mask_token", "register_tokens", "storage_tokens", "decoder_embed.weight"} & set(names)
-        and not any(re.search(r"\.(gamma_1|q_bias|mlp\.w12\.weight)$", name) for name in names)
+        (usual or bool({"blocks.0.in_norm.weight", "blocks.0.attns.0.norm.weight"} & names))
+        and any(re.match(r"patch_embed\.(proj\.weight$|backbone\.)", name) for name in names)
+        and not {"mask_token", "register_tokens", "storage_tokens", "decoder_embed.weight"} & names
+        and not any(re.search(r"\.(gamma_1|q_bias|q_proj\.weight|mlp\.w12\.weight)$", name) for name in names)
     )
 
 
@@ -62,40 +95,97 @@ def clean(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Form]:
 def read(found: Found, form: Form) -> Reading:
     """The architecture from the tensors, and from timm's config.json where there is one."""
     assumed: dict[str, str] = {}
-    name = str(found.config.get("architecture", ""))
-    pretrained = found.config.get("pretrained_cfg") or {}
-    arguments = {**found.config, **(found.config.get("model_args") or {})}
-    clip = "norm_pre.weight" in found.tensors
+    name, arguments, pretrained = described(found)
+    refuse_strange(found, name, arguments, USUAL)
     values = blocks_of(found, NAMES)
-    size = arguments.get("img_size") or (pretrained.get("input_size") or [])[1:] or None
-    values |= positions_of(found, values, assumed, size)
-    values["heads"] = arguments.get("num_heads") or HEADS.get(name) or heads_of(found, values["dim"], TITLE)
+    values |= positions_of(found, values, assumed, image_size_of(arguments, pretrained))
+    known = next((heads for names, heads in HEADS.items() if re.fullmatch(names, name)), None)
+    if not name and values["dim"] == 1536 and not values["class_token"]:
+        known = 16  # the largest SigLIP
+    values["heads"] = heads_by(found, arguments, values["dim"], known)
+    wide = WIDE_EPSILON.match(name) if name else values["pre_norm"] or values["norm_in_attention"]
+    values["norm_epsilon"] = 1e-5 if wide and "norm_layer" not in arguments else 1e-6
     if not name:
         assumed["heads"] = "dim / 64, or as published for this dim"
-        assumed["norm_epsilon"] = "timm's for CLIP" if clip else "timm's but for CLIP"
-    values["norm_epsilon"] = 1e-5 if clip else 1e-6
+        assumed["norm_epsilon"] = "timm's for CLIP and BEiT-3" if wide else "timm's but for CLIP and BEiT-3"
     values["activation"] = "silu" if values["gated_mlp"] else _activation(name, arguments, assumed)
-    values |= pooling_of(found, arguments.get("global_pool"))
+    values |= pooling_of(found, arguments.get("global_pool"), assumed)
     config = ViTConfig(**values, position_interpolation="bicubic_antialias")
     usual = Preprocessing(config.image_size, mean=HALF, std=HALF, crop_share=0.9)
-    if clip:
+    if values["pre_norm"]:
         usual = Preprocessing(config.image_size, mean=CLIP_MEAN, std=CLIP_STD)
-    preprocessing = preprocessing_of(pretrained, usual, assumed)
+    preprocessing = preprocessing_of(pretrained, usual, config.channels, assumed)
     return Reading(config, preprocessing, classes_of(found, config, assumed), assumed)
+
+
+def described(found: Found) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
+    """The architecture's name, its arguments and pretrained_cfg in timm's config.json; in older ones all are one."""
+    config = found.config
+    name = str(config.get("architecture", ""))
+    pretrained = config.get("pretrained_cfg") or (config if name else {})
+    return name, {**config, **(config.get("model_args") or {})}, pretrained
+
+
+def refuse_strange(found: Found, name: str, arguments: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+    """Refuse what ours have not.
+
+    Args:
+        found: the checkpoint.
+        name: of the architecture, "" where nobody says it.
+        arguments: that it was made with.
+        usual: those of them that must be as here where they are given.
+
+    Raises:
+        WeightsError: there is something; the text names it.
+    """
+    tensors = found.tensors
+    what = next((what for names, what in STRANGE_NAMES.items() if re.fullmatch(names, name)), None)
+    for pattern, meaning in STRANGE_TENSORS.items():
+        shown = next((tensor for tensor in tensors if re.fullmatch(pattern, tensor)), None)
+        what = what or (shown and f"{meaning} ({shown})")
+    if what is None and {"norm_pre.weight", "attn_pool.latent"} <= tensors.keys():
+        what = "the rotary positions of the Perception Encoder"
+    if what is None and "blocks.0.norm1.bias" not in tensors:
+        what = "norms without biases (RMS norms)"
+    for key, value in usual.items():
+        if what is None and arguments.get(key) not in (None, value):
+            what = f"{key} {arguments[key]!r}"
+    if what is not None:
+        raise WeightsError(f"these weights have {what}, which vitral does not support")
+    if not {"norm.weight", "fc_norm.weight"} & tensors.keys():
+        raise WeightsError("these weights have no norm after the last block, which vitral's networks have")
+
+
+def heads_by(found: Found, arguments: Mapping[str, Any], dim: int, known: int | None) -> int:
+    """The number of heads: the user's word, the metadata's, as `known` for the architecture, else by the dim.
+
+    Raises:
+        WeightsError: the metadata change the architecture's dim and do not say the heads, or the dim gives no hint.
+    """
+    said = found.overrides.heads or arguments.get("num_heads")
+    if said is None and "embed_dim" in arguments:
+        raise WeightsError(
+            "config.json changes embed_dim and does not say num_heads: say heads=N, or --heads N"
+        )
+    return said or known or heads_of(found, dim, TITLE)
+
+
+def image_size_of(arguments: Mapping[str, Any], pretrained: Mapping[str, Any]) -> Any:
+    """The image size that the metadata say, as they write it."""
+    return arguments.get("img_size") or (pretrained.get("input_size") or [])[1:] or None
 
 
 def blocks_of(found: Found, names: Mapping[str, str]) -> dict[str, Any]:
     """The fields of `ViTConfig` that the tensors alone settle."""
     tensors = found.tensors
+    stem = _stem_of(found) if any(name.startswith("patch_embed.backbone.") for name in tensors) else {}
     dim, channels, *patch = found.size("patch_embed.proj.weight")
-    stem: dict[str, Any] = {}
-    if any(name.startswith("patch_embed.backbone.") for name in tensors):
-        stem = _stem_of(found)
-        channels = stem.pop("channels")
     block = "blocks.0."
-    hidden, mlp_dim = found.size(f"{block}{names['hidden']}.weight")[0], found.size(f"{block}{names['out']}.weight")[1]
-    return stem | {
-        "image_size": (0, 0),
+    hidden, mlp_dim = (
+        found.size(f"{block}{names['hidden']}.weight")[0],
+        found.size(f"{block}{names['out']}.weight")[1],
+    )
+    return {
         "patch_size": tuple(patch),
         "channels": channels,
         "layers": found.count(r"blocks\.(\d+)\."),
@@ -112,15 +202,25 @@ def blocks_of(found: Found, names: Mapping[str, str]) -> dict[str, Any]:
         "norm_in_mlp": f"{block}mlp.norm.weight" in tensors,
         "gated_mlp": hidden == 2 * mlp_dim,
         "layer_scale": 1e-5 if f"{block}{names['attention_scale']}" in tensors else None,
-    }
+    } | stem
 
 
 def positions_of(
-    found: Found, values: Mapping[str, Any], assumed: dict[str, str], image_size: Any
+    found: Found,
+    values: Mapping[str, Any],
+    assumed: dict[str, str],
+    image_size: Any,
+    likeliest: tuple[int, ...] | None = None,
 ) -> dict[str, Any]:
     """The image size, from the table of positions, and how many special tokens it counts.
 
-    Where special tokens have positions at all, all have, unless they are registers: of those, timm's own never do.
+    Args:
+        found: the checkpoint.
+        values: its fields as `blocks_of` gives them.
+        assumed: takes the notes.
+        image_size: as the metadata say.
+        likeliest: how many special tokens may have positions, the likeliest number first; timm's, where left out:
+            all or none, and none where there are registers.
     """
     layers = values.get("resnet_layers")
     stride = 1 if layers is None else 4 * 2 ** max(len(layers) - 1, 0)
@@ -131,49 +231,67 @@ def positions_of(
         grid, counted = grid_without_table(found, reach, assumed, image_size), None
         kind = "none"
     else:
-        likeliest = (0, special, before) if values["registers"] else (before, 0)
+        likeliest = likeliest or ((0, special, before) if values["registers"] else (before, 0))
         grid, counted = grid_of(found, found.size("pos_embed")[1], likeliest, reach, image_size)
         kind = "learned"
+    size = (grid[0] * reach[0], grid[1] * reach[1])
+    if image_size is not None and list(size) != _sides(image_size):
+        assumed["image_size"] = f"that of the whole patches; the metadata say {image_size}"
     return {
-        "image_size": (grid[0] * reach[0], grid[1] * reach[1]),
+        "image_size": size,
         "position_embedding": kind,
         "special_positions": None if counted in (None, before) else counted,
     }
 
 
-def pooling_of(found: Found, asked: str | None) -> dict[str, Any]:
-    """The fields of `ViTConfig` about the head."""
+def pooling_of(found: Found, asked: str | None, assumed: dict[str, str]) -> dict[str, Any]:
+    """The fields of `ViTConfig` about the head; `asked` is timm's global_pool, where the metadata say it.
+
+    Raises:
+        WeightsError: it is none of ours.
+    """
     tensors = found.tensors
     after = "fc_norm.weight" in tensors
-    if "head_dist.weight" in tensors:
+    if "dist_token" in tensors:
         pool = "distilled"
     elif "attn_pool.latent" in tensors:
         pool = "attention"
     elif asked in POOLS:
         pool = POOLS[asked]
     elif asked:
-        raise WeightsError(f"these weights pool by {asked!r}, which vitral does not: it knows {', '.join(POOLS)}")
+        raise WeightsError(
+            f"these weights pool by {asked!r}, which vitral does not: it knows {', '.join(POOLS)}"
+        )
+    elif after or "cls_token" not in tensors:
+        pool = "average"
     else:
-        pool = "average" if after or "cls_token" not in tensors else "token"
+        pool = "token"
+        assumed["pool"] = "the class token, as usual where there is one and no norm after the pooling"
     classes = found.size("head.weight")[0] if "head.weight" in tensors else 0
     return {"pool": pool, "norm_after_pool": after, "num_classes": classes}
 
 
-def preprocessing_of(pretrained: Mapping[str, Any], usual: Preprocessing, assumed: dict[str, str]) -> Preprocessing:
-    """timm's pretrained_cfg as ours; what it leaves out is as usual."""
+def preprocessing_of(
+    pretrained: Mapping[str, Any], usual: Preprocessing, channels: int, assumed: dict[str, str]
+) -> Preprocessing:
+    """timm's pretrained_cfg as ours; what it leaves out is as usual, and a colour's numbers are averaged for grey."""
     if not pretrained:
-        assumed["mean"] = assumed["std"] = assumed["crop_share"] = "as usual for these weights, which files do not say"
-        return usual
+        assumed["mean"] = assumed["std"] = assumed["crop_share"] = (
+            "as usual for these weights, which files do not say"
+        )
+    mean, std = (tuple(pretrained.get(name, getattr(usual, name))) for name in ("mean", "std"))
+    if channels == 1:
+        mean, std = ((sum(numbers) / len(numbers),) for numbers in (mean, std))
     fits = {"center": "crop", "squash": "stretch", "border": "pad"}
     interpolation = pretrained.get("interpolation", usual.interpolation)
     return Preprocessing(
         usual.size,
         fits.get(pretrained.get("crop_mode", "center"), "crop"),
-        tuple(pretrained.get("mean", usual.mean)),
-        tuple(pretrained.get("std", usual.std)),
+        mean,
+        std,
         interpolation if interpolation in ("bicubic", "bilinear", "nearest") else "bicubic",
         min(float(pretrained.get("crop_pct") or usual.crop_share), 1.0),
-        len(tuple(pretrained.get("mean", usual.mean))),
+        channels,
     )
 
 
@@ -195,8 +313,27 @@ def rules(config: ViTConfig, form: Form) -> Iterator[Rule]:
     return rules_by(config, NAMES)
 
 
-def rules_by(config: ViTConfig, names: Mapping[str, str]) -> Iterator[Rule]:
-    """The same for every house that shares timm's names but for those in `names`."""
+def attention_rules(config: ViTConfig, ours: str, theirs: str) -> Iterator[Rule]:
+    """Queries, keys and values of a block in one layer."""
+    yield same(f"{ours}.qkv.weight", f"{theirs}.qkv.weight")
+    if config.qkv_bias == "all":
+        yield same(f"{ours}.qkv.bias", f"{theirs}.qkv.bias")
+
+
+def rules_by(
+    config: ViTConfig,
+    names: Mapping[str, str],
+    attention: Callable[[ViTConfig, str, str], Iterator[Rule]] = attention_rules,
+    hidden: Callable[[str, str], Iterator[Rule]] = both,
+) -> Iterator[Rule]:
+    """The same for every house that shares timm's names.
+
+    Args:
+        config: of the network.
+        names: those that differ, see `NAMES`.
+        attention: the rules of queries, keys and values, from our name of the attention and theirs.
+        hidden: the rules of the MLP's first layer, likewise.
+    """
     if config.resnet_layers is not None:
         yield from _stem_rules(config.resnet_layers)
     yield same("embedding.patch.weight", "patch_embed.proj.weight")
@@ -215,32 +352,27 @@ def rules_by(config: ViTConfig, names: Mapping[str, str]) -> Iterator[Rule]:
     if config.pre_norm:
         yield from both("embedding.norm", "norm_pre")
     for layer in range(config.layers):
-        yield from _block_rules(config, f"blocks.{layer}", names)
+        block = f"blocks.{layer}"
+        yield from both(f"{block}.attention_norm", f"{block}.norm1")
+        yield from attention(config, f"{block}.attention", f"{block}.attn")
+        if config.norm_in_attention:
+            yield from both(f"{block}.attention.norm", f"{block}.attn.norm")
+        yield from both(f"{block}.attention.out", f"{block}.attn.proj")
+        if config.layer_scale is not None:
+            yield same(f"{block}.attention_scale.scale", f"{block}.{names['attention_scale']}")
+            yield same(f"{block}.mlp_scale.scale", f"{block}.{names['mlp_scale']}")
+        yield from both(f"{block}.mlp_norm", f"{block}.norm2")
+        yield from hidden(f"{block}.mlp.hidden", f"{block}.{names['hidden']}")
+        if config.norm_in_mlp:
+            yield from both(f"{block}.mlp.norm", f"{block}.mlp.norm")
+        yield from both(f"{block}.mlp.out", f"{block}.{names['out']}")
     yield from both("norm", "fc_norm" if config.norm_after_pool else "norm")
     if config.pool == "attention":
         yield from _pooling_rules(config.dim)
     if config.num_classes:
-        yield from both("head", "head")
+        yield from both("head", names["head"])
         if config.pool == "distilled":
             yield from both("distillation_head", "head_dist")
-
-
-def _block_rules(config: ViTConfig, block: str, names: Mapping[str, str]) -> Iterator[Rule]:
-    yield from both(f"{block}.attention_norm", f"{block}.norm1")
-    yield same(f"{block}.attention.qkv.weight", f"{block}.attn.qkv.weight")
-    if config.qkv_bias == "all":
-        yield same(f"{block}.attention.qkv.bias", f"{block}.attn.qkv.bias")
-    if config.norm_in_attention:
-        yield from both(f"{block}.attention.norm", f"{block}.attn.norm")
-    yield from both(f"{block}.attention.out", f"{block}.attn.proj")
-    if config.layer_scale is not None:
-        yield same(f"{block}.attention_scale.scale", f"{block}.{names['attention_scale']}")
-        yield same(f"{block}.mlp_scale.scale", f"{block}.{names['mlp_scale']}")
-    yield from both(f"{block}.mlp_norm", f"{block}.norm2")
-    yield from both(f"{block}.mlp.hidden", f"{block}.{names['hidden']}")
-    if config.norm_in_mlp:
-        yield from both(f"{block}.mlp.norm", f"{block}.mlp.norm")
-    yield from both(f"{block}.mlp.out", f"{block}.{names['out']}")
 
 
 def _pooling_rules(dim: int) -> Iterator[Rule]:
@@ -261,7 +393,9 @@ def _pooling_rules(dim: int) -> Iterator[Rule]:
 
 def _stem_of(found: Found) -> dict[str, Any]:
     """The hybrid's ResNet: only the paper's own kind."""
-    root = next((one for one in ("stem.", "") if f"patch_embed.backbone.{one}conv.weight" in found.tensors), None)
+    root = next(
+        (one for one in ("stem.", "") if f"patch_embed.backbone.{one}conv.weight" in found.tensors), None
+    )
     stages = found.count(r"patch_embed\.backbone\.stages\.(\d+)\.")
     unit = r"patch_embed\.backbone\.stages\.{}\.blocks\.(\d+)\."
     if root is None or any(name.endswith("running_mean") for name in found.tensors):
@@ -299,7 +433,14 @@ def _activation(name: str, arguments: Mapping[str, Any], assumed: dict[str, str]
             raise WeightsError(f"these weights have the activation {asked!r}, which vitral does not know")
         return known[asked]
     if not name:
-        assumed["activation"] = "exact, as most of timm's; some SigLIPs have gelu_tanh, OpenAI's CLIP quick_gelu"
+        assumed["activation"] = (
+            "exact, as most of timm's; some SigLIPs have gelu_tanh, OpenAI's CLIP quick_gelu"
+        )
     if "quickgelu" in name:
         return "quick_gelu"
     return "gelu_tanh" if TANH.match(name) else "gelu"
+
+
+def _sides(image_size: Any) -> list[int]:
+    """Height and width of an image size that may be one number."""
+    return list(image_size) if isinstance(image_size, (list, tuple)) else [image_size, image_size]

@@ -1,0 +1,151 @@
+"""The same network in somebody else's format."""
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from vitral.errors import UsageError, WeightsError
+from vitral.files import write_json, written_whole
+from vitral.images import Preprocessing
+from vitral.model import ViTConfig
+from vitral.weights.opening import overrides_from, read_checkpoint
+from vitral.weights.rules import Tensors
+from vitral.weights.store import CONFIG, TENSORS, Checkpoint, write_checkpoint
+from vitral.weights.targets import TARGETS, Refusal
+
+FORMATS = ("vitral", *TARGETS)
+SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert` did.
+
+    Args:
+        files: that it wrote.
+        usage: a line of Python that loads them there; "" for vitral's own.
+        approximations: what the format cannot say and says nearly.
+        difference: of the logits for that reason, on the same pixels: the largest, as a share of the largest logit;
+            None where there are no approximations.
+    """
+
+    files: tuple[Path, ...]
+    usage: str
+    approximations: tuple[str, ...]
+    difference: float | None
+
+
+def convert(
+    weights: str | Path,
+    out: str | Path,
+    to: str,
+    *,
+    approximate: bool = False,
+    overwrite: bool = False,
+    **said: Any,
+) -> Conversion:
+    """Write the network behind WEIGHTS in another format.
+
+    Args:
+        weights: any WEIGHTS.
+        out: a folder; for formats that are one file also that file, `.npz` for JAX, `.safetensors` or `.pth` else.
+        to: one of `FORMATS`.
+        approximate: write what the format cannot say in the nearest words that it has, and measure what that changes.
+        overwrite: replace files that are there.
+        said: about WEIGHTS, see `vitral.weights.Overrides`.
+
+    Raises:
+        UsageError: no such format, or files that are there already.
+        WeightsError: WEIGHTS are damaged, or the format cannot say them; the text names what.
+    """
+    if to not in FORMATS:
+        raise UsageError(f"there is no format {to!r}: choose one of {', '.join(FORMATS)}")
+    checkpoint = read_checkpoint(weights, overrides_from(said))
+    out = Path(out)
+    if to == "vitral":
+        _refuse_existing([out / CONFIG, out / TENSORS], overwrite)
+        write_checkpoint(out, checkpoint)
+        return Conversion((out / TENSORS, out / CONFIG), "", (), None)
+    target = TARGETS[to]
+    plain = target.prepare(checkpoint)
+    refused = list(target.refusals(plain))
+    nearest = _nearest(plain, refused, weights, to, approximate)
+    difference = measured_difference(plain, nearest) if refused else None
+    package = target.package(nearest)
+    file = out if out.suffix in SUFFIXES else out / target.FILE
+    if (file.suffix == ".npz" and to != "jax") or (file.suffix != ".npz" and to == "jax"):
+        raise UsageError(f"{out} does not end as {to} files do: give a folder, or a file like {target.FILE}")
+    documents = {file.parent / name: content for name, content in package.documents.items()}
+    if out == file:
+        documents = {} if to != "huggingface" else documents
+    _refuse_existing([file, *documents], overwrite)
+    write_tensors(file, package.tensors)
+    for path, content in documents.items():
+        write_json(path, content)
+    usage = package.usage.format(path=file if "{path}" in package.usage else out, folder=file.parent)
+    return Conversion((file, *documents), usage, tuple(one.what for one in refused), difference)
+
+
+def write_tensors(file: Path, tensors: Tensors) -> None:
+    """Write tensors in the format that the file's ending names, whole or not at all."""
+    with written_whole(file) as stream:
+        if file.suffix == ".npz":
+            arrays: dict[str, Any] = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+            np.savez(stream, **arrays)
+        elif file.suffix == ".safetensors":
+            stream.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        else:
+            buffer = io.BytesIO()
+            torch.save({name: tensor.clone() for name, tensor in tensors.items()}, buffer)
+            stream.write(buffer.getbuffer())
+
+
+@torch.inference_mode()
+def measured_difference(one: Checkpoint, other: Checkpoint, images: int = 8) -> float:
+    """The largest difference between the outputs of two checkpoints, as a share of the largest output.
+
+    On `images` of noise that is smooth as photographs are, the same each time.
+    """
+    generator = torch.Generator().manual_seed(0)
+    height, width = one.config.image_size
+    coarse = torch.randn(images, one.config.channels, 8, 8, generator=generator)
+    fine = torch.randn(images, one.config.channels, height, width, generator=generator)
+    pictures = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear") + 0.2 * fine
+    first, second = one.model()(pictures), other.model()(pictures)
+    return float((first - second).abs().max() / first.abs().max().clamp_min(torch.finfo(first.dtype).tiny))
+
+
+def _nearest(
+    checkpoint: Checkpoint, refused: list[Refusal], weights: str | Path, to: str, approximate: bool
+) -> Checkpoint:
+    """The checkpoint with what the format cannot say in its nearest words."""
+    hopeless = [one.what for one in refused if one.changes is None]
+    if hopeless:
+        raise WeightsError(
+            f"{to} cannot say what {weights} is: {'; '.join(hopeless)}; `--to vitral` says everything"
+        )
+    if refused and not approximate:
+        what = "; ".join(one.what for one in refused)
+        raise WeightsError(
+            f"{to} cannot say what {weights} is: {what}; its outputs would differ: --approximate converts it "
+            "nevertheless and measures by how much"
+        )
+    changes = {name: value for one in refused for name, value in (one.changes or {}).items()}
+    architecture = {name: value for name, value in changes.items() if name in ViTConfig.__dataclass_fields__}
+    seen = {name: value for name, value in changes.items() if name in Preprocessing.__dataclass_fields__}
+    return replace(
+        checkpoint,
+        config=checkpoint.config.replace(**architecture),
+        preprocessing=replace(checkpoint.preprocessing, **seen),
+    )
+
+
+def _refuse_existing(files: list[Path], overwrite: bool) -> None:
+    there = [file for file in files if file.exists()]
+    if there and not overwrite:
+        raise UsageError(f"{there[0]} is there already: choose another place, or add --overwrite")
