@@ -1,5 +1,6 @@
 """Weights of timm's VisionTransformer beside timm itself: small networks of every kind, and timm's whole registry."""
 
+import contextlib
 import copy
 import json
 import re
@@ -7,7 +8,7 @@ import re
 import pytest
 import torch
 
-from vitral.errors import WeightsError
+from vitral.errors import VitralError, WeightsError
 from vitral.weights import load_model, overrides_from, read_checkpoint
 from vitral.weights.families import FAMILIES
 from vitral.weights.families import timm as family
@@ -124,6 +125,8 @@ def test_other_resolution_is_timms(network, agree):
     if peer.pos_embed is not None:
         agree("timm", kind, model.embedding.position(), peer.pos_embed, peer="timm")
     images = images_for(model)
+    if model.config.resnet_layers:
+        model, peer, images = model.double(), peer.double(), images.double()
     agree("timm", kind, model(images), peer(images), peer="timm")
 
 
@@ -238,6 +241,26 @@ def test_arguments_without_a_tensor_of_their_own_are_refused(plain, tmp_path, ar
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match=what):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("model_args", [1]), ("pretrained_cfg", "x"), ("num_heads", "three"), ("input_size", 5), ("mean", 0.5),
+        ("mean", "abc"), ("crop_pct", "x"), ("label_names", 5), ("label_descriptions", [1]), ("global_pool", [1]),
+        ("act_layer", {}), ("act_layer", [1]), ("img_size", "x"), ("img_size", [64, 64, 64]),
+    ],
+)  # fmt: skip
+def test_damaged_metadata_are_passed_over_or_refused(plain, tmp_path, argument, value):
+    save_for_hf(plain, tmp_path, model_args={"num_heads": 3}, safe_serialization=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["num_heads"] = 3
+    for part in (config, config["model_args"], config["pretrained_cfg"]):
+        if argument in part or part is config:
+            part[argument] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with contextlib.suppress(VitralError):  # whose text says what to do
+        assert load_model(tmp_path).config.heads == 3
 
 
 # What timm's four modules of Vision Transformers have and vitral has not: in the error, and the architectures.

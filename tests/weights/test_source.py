@@ -438,7 +438,7 @@ def test_timms_unknown_names_are_answered_with_near_ones(hub: Hub) -> None:
 # Networks in timm's files of Vision Transformers that vitral refuses, or whose weights are not on the hub.
 NOT_READ = re.compile(
     r"aimv2_.+|eva02_enormous_.+|test_vit.*|vit_5b_.+|vit_(d?pwee|dwee|dlittle)_.+|vit_base_mci_224|vit_intern.+|vit_pe_.+"
-    r"|vit_base_patch16_rpn_224|.+_ijepa|.+_lingbot|.+_radio_v\d|.+_rope_.+|.+_sapiens2"
+    r"|vit_base_patch16_rpn_224|.+_ijepa|.+_lingbot|.+_radio_v\d|.+_rope_(mixed_)?(ape_)?224|.+_sapiens2"
 )
 
 

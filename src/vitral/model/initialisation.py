@@ -25,6 +25,8 @@ def initialise(model: "VisionTransformer") -> None:
     token, registers and mask token N(0, 0.02^2), as timm draws them; the query of attention pooling Xavier-uniform,
     as big_vision does.
     """
+    if model.norm.weight.is_meta:  # shapes without numbers: nothing to draw
+        return
     for module in model.modules():
         if isinstance(module, (SelfAttention, AttentionPooling)):
             for projection in (*module.qkv.weight.chunk(3), module.out.weight):

@@ -33,10 +33,8 @@ USUAL: dict[str | None, dict[str, Any]] = {
 ALWAYS = {"attn_type": "eva", "use_post_norm": False, "rope_grid_offset": 0, "rope_grid_indexing": "ij"}
 GRID = (16, 16)  # on which all published networks of EVA-02's kind were pre-trained
 HEADS = {1280: 20, 4096: 32}  # of DINOv3, where they are not as usual
-LIKE_DINOV3, LIKE_EVA02 = (
-    re.compile("dinov3|lingbot"),
-    re.compile("eva02|_rope_"),
-)  # in an architecture's name
+# In an architecture's name.
+LIKE_DINOV3, LIKE_EVA02 = re.compile("dinov3|lingbot"), re.compile("eva02|_rope_")
 
 
 def recognise(names: Collection[str], config: Mapping[str, Any]) -> bool:
@@ -92,7 +90,7 @@ def _rotary_kind(
     if arguments.get("use_rot_pos_emb") is False:
         return None
     if "rope_type" in arguments:
-        kind = arguments["rope_type"]
+        kind = str(arguments["rope_type"])
         return kind if kind in USUAL else EVA02  # whose usual arguments then refuse it
     if name:
         if LIKE_DINOV3.search(name):
@@ -136,20 +134,20 @@ def _refuse_lookalikes(found: Found, dim: int, name: str) -> None:
 def _rope_grid(
     values: Mapping[str, Any], name: str, arguments: Mapping[str, Any], assumed: dict[str, str]
 ) -> tuple[int, int]:
-    """The grid in whose patches EVA-02's rotary positions are counted; the network's own where the metadata say none."""
+    """The grid in whose patches EVA-02's rotary positions are counted; the network's where the metadata say none."""
     if not name:
         assumed["rope_grid"] = "16 x 16, as in all published weights of this kind"
     usual = GRID if not name or LIKE_EVA02.search(name) else None
     (height, width), (rows, columns) = values["image_size"], values["patch_size"]
     grid = arguments.get("ref_feat_shape", usual) or (height // rows, width // columns)
-    return (grid, grid) if isinstance(grid, int) else tuple(grid)
+    return (grid, grid) if isinstance(grid, int) else grid
 
 
 def _pooling(
     found: Found, kind: str | None, name: str, arguments: Mapping[str, Any], assumed: dict[str, str]
 ) -> dict[str, Any]:
     """The fields about the head. timm averages DINOv3's patches, which its authors do not."""
-    asked = arguments.get("global_pool")
+    asked = str(arguments.get("global_pool") or "")
     if not asked and kind == DINOV3:
         asked = "token" if "lingbot" in name else "avg"
         assumed["pool"] = f"{asked}, timm's for these; DINOv3's authors take the class token"
@@ -166,10 +164,8 @@ def _usual_preprocessing(config: ViTConfig, kind: str | None) -> Preprocessing:
 
 def rules(config: ViTConfig, form: Form) -> Iterator[Rule]:
     """Their tensors for each of ours."""
-    apart = config.gated_mlp and not form["packed"]
-    return timm.rules_by(
-        config, NAMES, partial(_attention, fused=form["fused"]), _gate_apart if apart else both
-    )
+    hidden = _gate_apart if config.gated_mlp and not form["packed"] else both
+    return timm.rules_by(config, NAMES, partial(_attention, fused=form["fused"]), hidden)
 
 
 def _attention(config: ViTConfig, ours: str, theirs: str, fused: bool) -> Iterator[Rule]:

@@ -67,7 +67,7 @@ def read(found: Found, form: Form) -> Reading:
     }
     if DINOV3 in found.tensors:
         raise WeightsError(
-            "these are DINOv3's own tensors, which vitral does not read: take timm's or transformers'"
+            "these are DINOv3's own tensors, which vitral does not read: take transformers' or timm's"
         )
     timm.refuse_strange(found, "", {}, {})
     gated = "blocks.0.mlp.w12.weight" in found.tensors
@@ -90,7 +90,7 @@ def _pooling(found: Found, dim: int, assumed: dict[str, str]) -> dict[str, Any]:
         WeightsError: it sees the class tokens of several layers.
     """
     if f"{LINEAR}.weight" not in found.tensors:
-        return timm.pooling_of(found, None, assumed)
+        return timm.pooling_of(found, "", assumed)
     classes, width = found.size(f"{LINEAR}.weight")
     if width != 2 * dim:
         raise WeightsError(
@@ -110,9 +110,8 @@ def _interpolation(found: Found, form: Form, values: Mapping[str, Any], assumed:
         return "bicubic"
     # Encoders of DINO and of MAE have the same names; MAE's is published in a wrapper.
     wrapped = found.header.get("wrapper") in ("model", "model_ema")
-    assumed["position_interpolation"] = (
-        f"that of {'MAE' if wrapped else 'DINO'}, by what the tensors stood in"
-    )
+    house = "MAE" if wrapped else "DINO"
+    assumed["position_interpolation"] = f"that of {house}, by what the tensors stood in"
     return "bicubic" if wrapped else "bicubic_offset"
 
 

@@ -68,11 +68,10 @@ STRANGE_NAMES = {
     r"vit_pe_\w+": "the rotary positions of the Perception Encoder",
     r"test_vit3": "a pooling that looks at registers",
 }
-USUAL = {
-    "norm_layer": "layernorm",
-    "attn_layer": "attn",
-    "pool_include_prefix": False,
-}  # arguments that may be absent
+# What pretrained_cfg says and we use, beside names of classes.
+PRETRAINED = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
+# Arguments that must be as here where they are given.
+USUAL = {"norm_layer": "layernorm", "attn_layer": "attn", "pool_include_prefix": False}
 
 
 def recognise(names: Collection[str], config: Mapping[str, Any]) -> bool:
@@ -109,7 +108,7 @@ def read(found: Found, form: Form) -> Reading:
         assumed["heads"] = "dim / 64, or as published for this dim"
         assumed["norm_epsilon"] = "timm's for CLIP and BEiT-3" if wide else "timm's but for CLIP and BEiT-3"
     values["activation"] = "silu" if values["gated_mlp"] else _activation(name, arguments, assumed)
-    values |= pooling_of(found, arguments.get("global_pool"), assumed)
+    values |= pooling_of(found, str(arguments.get("global_pool") or ""), assumed)
     config = ViTConfig(**values, position_interpolation="bicubic_antialias")
     usual = Preprocessing(config.image_size, mean=HALF, std=HALF, crop_share=0.9)
     if values["pre_norm"]:
@@ -121,9 +120,14 @@ def read(found: Found, form: Form) -> Reading:
 def described(found: Found) -> tuple[str, dict[str, Any], Mapping[str, Any]]:
     """The architecture's name, its arguments and pretrained_cfg in timm's config.json; in older ones all are one."""
     config = found.config
-    name = str(config.get("architecture", ""))
-    pretrained = config.get("pretrained_cfg") or (config if name else {})
-    return name, {**config, **(config.get("model_args") or {})}, pretrained
+    arguments, pretrained = config.get("model_args"), config.get("pretrained_cfg")
+    if not isinstance(pretrained, Mapping):
+        pretrained = {name: config[name] for name in PRETRAINED if name in config}
+    return (
+        str(config.get("architecture") or ""),
+        {**config, **(arguments if isinstance(arguments, Mapping) else {})},
+        pretrained,
+    )
 
 
 def refuse_strange(found: Found, name: str, arguments: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
@@ -172,7 +176,9 @@ def heads_by(found: Found, arguments: Mapping[str, Any], dim: int, known: int | 
 
 def image_size_of(arguments: Mapping[str, Any], pretrained: Mapping[str, Any]) -> Any:
     """The image size that the metadata say, as they write it."""
-    return arguments.get("img_size") or (pretrained.get("input_size") or [])[1:] or None
+    channels_and_size = pretrained.get("input_size")
+    size = channels_and_size[1:] if isinstance(channels_and_size, (list, tuple)) else None
+    return arguments.get("img_size") or size or None
 
 
 def blocks_of(found: Found, names: Mapping[str, str]) -> dict[str, Any]:
@@ -181,10 +187,8 @@ def blocks_of(found: Found, names: Mapping[str, str]) -> dict[str, Any]:
     stem = _stem_of(found) if any(name.startswith("patch_embed.backbone.") for name in tensors) else {}
     dim, channels, *patch = found.size("patch_embed.proj.weight")
     block = "blocks.0."
-    hidden, mlp_dim = (
-        found.size(f"{block}{names['hidden']}.weight")[0],
-        found.size(f"{block}{names['out']}.weight")[1],
-    )
+    hidden = found.size(f"{block}{names['hidden']}.weight")[0]
+    mlp_dim = found.size(f"{block}{names['out']}.weight")[1]
     return {
         "patch_size": tuple(patch),
         "channels": channels,
@@ -244,7 +248,7 @@ def positions_of(
     }
 
 
-def pooling_of(found: Found, asked: str | None, assumed: dict[str, str]) -> dict[str, Any]:
+def pooling_of(found: Found, asked: str, assumed: dict[str, str]) -> dict[str, Any]:
     """The fields of `ViTConfig` about the head; `asked` is timm's global_pool, where the metadata say it.
 
     Raises:
@@ -259,9 +263,8 @@ def pooling_of(found: Found, asked: str | None, assumed: dict[str, str]) -> dict
     elif asked in POOLS:
         pool = POOLS[asked]
     elif asked:
-        raise WeightsError(
-            f"these weights pool by {asked!r}, which vitral does not: it knows {', '.join(POOLS)}"
-        )
+        known = ", ".join(POOLS)
+        raise WeightsError(f"these weights pool by {asked!r}, which vitral does not: it knows {known}")
     elif after or "cls_token" not in tensors:
         pool = "average"
     else:
@@ -275,37 +278,46 @@ def preprocessing_of(
     pretrained: Mapping[str, Any], usual: Preprocessing, channels: int, assumed: dict[str, str]
 ) -> Preprocessing:
     """timm's pretrained_cfg as ours; what it leaves out is as usual, and a colour's numbers are averaged for grey."""
-    if not pretrained:
-        assumed["mean"] = assumed["std"] = assumed["crop_share"] = (
-            "as usual for these weights, which files do not say"
-        )
-    mean, std = (tuple(pretrained.get(name, getattr(usual, name))) for name in ("mean", "std"))
-    if channels == 1:
-        mean, std = ((sum(numbers) / len(numbers),) for numbers in (mean, std))
+    said = {name: pretrained[name] for name in PRETRAINED if pretrained.get(name)}
+    for theirs, ours in (("mean", "mean"), ("std", "std"), ("crop_pct", "crop_share")):
+        if theirs not in said:
+            assumed[ours] = "as usual for these weights, which files do not say"
     fits = {"center": "crop", "squash": "stretch", "border": "pad"}
-    interpolation = pretrained.get("interpolation", usual.interpolation)
-    return Preprocessing(
-        usual.size,
-        fits.get(pretrained.get("crop_mode", "center"), "crop"),
-        mean,
-        std,
-        interpolation if interpolation in ("bicubic", "bilinear", "nearest") else "bicubic",
-        min(float(pretrained.get("crop_pct") or usual.crop_share), 1.0),
-        channels,
-    )
+    interpolation = said.get("interpolation", usual.interpolation)
+    try:
+        mean, std = (tuple(map(float, said.get(name, getattr(usual, name)))) for name in ("mean", "std"))
+        if channels == 1:
+            mean, std = ((sum(numbers) / len(numbers),) for numbers in (mean, std))
+        return Preprocessing(
+            usual.size,
+            fits.get(str(said.get("crop_mode")), "crop"),
+            mean,
+            std,
+            interpolation if interpolation in ("bicubic", "bilinear", "nearest") else "bicubic",
+            min(float(said.get("crop_pct", usual.crop_share)), 1.0),
+            channels,
+        )
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"pretrained_cfg in config.json is damaged ({error}): fetch it again") from error
 
 
 def classes_of(found: Found, config: ViTConfig, assumed: dict[str, str]) -> tuple[str, ...]:
     """Names of the classes; of CLIP's towers the outputs are an embedding, not classes."""
-    pretrained = found.config.get("pretrained_cfg") or {}
+    pretrained = found.config.get("pretrained_cfg")
+    pretrained = pretrained if isinstance(pretrained, Mapping) else {}
     names = found.config.get("label_names") or pretrained.get("label_names")
-    described = found.config.get("label_descriptions") or pretrained.get("label_descriptions") or {}
-    if names:
-        names = [described.get(one, one) for one in (names.values() if isinstance(names, Mapping) else names)]
-    tag = str(pretrained.get("tag", ""))
-    if config.pre_norm and tag and "_ft_" not in tag and not names:
+    described = found.config.get("label_descriptions") or pretrained.get("label_descriptions")
+    if isinstance(names, Mapping):
+        names = list(names.values())
+    if isinstance(names, list) and isinstance(described, Mapping):
+        names = [described.get(str(one), one) for one in names]
+    tag, clip = (
+        str(pretrained.get("tag", "")),
+        config.pre_norm or "_clip_" in str(found.config.get("architecture")),
+    )
+    if clip and tag and "_ft_" not in tag and not names:
         return ()
-    return class_names_for(config.num_classes, assumed, names)
+    return class_names_for(config.num_classes, assumed, names if isinstance(names, list) else None)
 
 
 def rules(config: ViTConfig, form: Form) -> Iterator[Rule]:
@@ -427,14 +439,14 @@ def _stem_rules(layers: tuple[int, ...]) -> Iterator[Rule]:
 
 def _activation(name: str, arguments: Mapping[str, Any], assumed: dict[str, str]) -> str:
     known = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "quickgelu": "quick_gelu"}
-    asked = arguments.get("act_layer")
+    asked = str(arguments.get("act_layer") or "")
     if asked:
         if asked not in known:
             raise WeightsError(f"these weights have the activation {asked!r}, which vitral does not know")
         return known[asked]
     if not name:
         assumed["activation"] = (
-            "exact, as most of timm's; some SigLIPs have gelu_tanh, OpenAI's CLIP quick_gelu"
+            "exact, as mostly in timm; some SigLIPs have gelu_tanh, OpenAI's CLIP quick_gelu"
         )
     if "quickgelu" in name:
         return "quick_gelu"
