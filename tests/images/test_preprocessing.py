@@ -111,7 +111,7 @@ def test_every_image_fits_every_size(height, width, rows, columns, fit, share):
     assert left < right
     assert top < bottom
     if fit == "crop":
-        assert min(left, top, width - right, height - bottom) >= 0
+        assert min(left, top, width - right, height - bottom) >= -1e-9  # it may begin between two pixels
         # The proportions are kept, but for the whole pixels that the resized image has.
         resized = min(rows, columns) / share
         assert (right - left) / (bottom - top) == pytest.approx(
@@ -227,7 +227,7 @@ def test_config_json_brings_it_back():
         ("crop_share", 0),
         ("crop_share", 1.2),
         ("crop_share", "1"),
-        ("channels", 2),
+        ("channels", 0),
         ("channels", 3.0),
         ("channels", True),
         ("range", [0.0]),

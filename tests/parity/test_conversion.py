@@ -88,6 +88,12 @@ TO_TIMM = {
     "DINOv3": {
         "position_embedding": "rope", "qkv_bias": "no_key", "registers": 4, "layer_scale": 1.0, "norm_epsilon": 1e-5,
     },
+    "DINOv3 of narrow epsilon": {"position_embedding": "rope", "qkv_bias": "none"},
+    "EVA-02 of wide epsilon": {
+        "position_embedding": "learned_rope", "rope_grid": (3, 3), "qkv_bias": "no_key", "norm_epsilon": 1e-5,
+    },
+    "a norm in a plain MLP": {"qkv_bias": "no_key", "norm_in_mlp": True},
+    "five channels": {"channels": 5},
     "EVA-02": {
         "position_embedding": "learned_rope", "rope_grid": (3, 3), "qkv_bias": "no_key", "gated_mlp": True,
         "activation": "silu", "norm_in_mlp": True, "pool": "average", "norm_after_pool": True,

@@ -136,12 +136,12 @@ def test_pixels_are_those_of_transformers(folder, peer):
     processor.save_pretrained(place)
     preprocessing = read_checkpoint(place).preprocessing
     colours = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    # So large that what a crop leaves over is even: of halves of a pixel, both sides think differently.
-    image = Image.fromarray(colours).resize((450, 300))
-    wanted = processor(images=image, return_tensors="np")["pixel_values"][0]
-    found = preprocessing(image)
-    assert found.shape == wanted.shape
-    assert np.abs(found - wanted).max() <= 1e-6 * np.abs(wanted).max()
+    for size in ((450, 300), (301, 477), (333, 330)):  # what a crop leaves over may be odd
+        image = Image.fromarray(colours).resize(size)
+        wanted = processor(images=image, return_tensors="np")["pixel_values"][0]
+        found = preprocessing(image)
+        assert found.shape == wanted.shape
+        assert np.abs(found - wanted).max() <= 1e-6 * np.abs(wanted).max()
 
 
 def test_class_names_are_the_labels_of_config(folder):
@@ -182,3 +182,14 @@ def test_a_folder_with_labels_is_a_classifier_of_these_classes(folder):
     model = load_model(folder(id2label=labels), class_names=["dog", "ape"])
     whole = load_model(folder(id2label=labels))
     assert model.head.weight.equal(whole.head.weight[[3, 0]])
+
+
+def test_a_processor_for_images_and_texts_together_is_read_too(folder):
+    """As newer transformers writes CLIP's: what is about images stands in a part of its own."""
+    place = folder()
+    images = {"size": {"shortest_edge": 40}, "crop_size": {"height": 32, "width": 32}, "resample": 2}
+    images |= {"do_center_crop": True, "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    (place / "processor_config.json").write_text(json.dumps({"image_processor": images}))
+    preprocessing = read_checkpoint(place).preprocessing
+    assert preprocessing.mean == (0.1, 0.2, 0.3)
+    assert (preprocessing.fit, preprocessing.interpolation) == ("crop", "bilinear")

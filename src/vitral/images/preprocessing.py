@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vitral.errors import ConfigError
+from vitral.errors import ConfigError, ImageError
 from vitral.images.reading import ImageSource, read_image
 
 HALF = (0.5, 0.5, 0.5)
@@ -43,7 +43,7 @@ class Preprocessing:
             makes an image smaller, the first two average over all pixels that fall together (antialiasing).
         crop_share: the share of the resized image's shorter side that "crop" keeps, in (0, 1]: 0.875 at
             224 pixels resizes to 256 first. The other fits ignore it.
-        channels: 3 for RGB, 1 for grey.
+        channels: 3 for RGB, 1 for grey. Other numbers say what a network takes; no image is read for it yet.
         range: the values that stand for black and white.
 
     Raises:
@@ -68,6 +68,10 @@ class Preprocessing:
 
     def read(self, source: ImageSource, *, at_least: tuple[int, int] | None = None) -> np.ndarray:
         """The image as uint8 (height, width, channels), as `read_image` reads it; grey for one channel."""
+        if self.channels not in (1, 3):
+            raise ImageError(
+                f"the network takes {self.channels} channels, and images are read in RGB or grey only"
+            )
         image = read_image(source, at_least=at_least)
         if self.channels == 1:
             return np.array(Image.fromarray(image).convert("L"))[..., None]
@@ -178,8 +182,10 @@ def _check(preprocessing: Preprocessing) -> None:
     if p.interpolation not in tuple(INTERPOLATIONS):
         choices = ", ".join(INTERPOLATIONS)
         raise ConfigError(f"preprocessing interpolation is {p.interpolation!r}: choose one of {choices}")
-    if p.channels not in (1, 3) or type(p.channels) is not int:
-        raise ConfigError(f"preprocessing channels is {p.channels!r}: give 3 (RGB) or 1 (grey)")
+    if type(p.channels) is not int or p.channels < 1:
+        raise ConfigError(
+            f"preprocessing channels is {p.channels!r}: give 3 (RGB), 1 (grey) or another number"
+        )
     _numbers(p.mean, "mean", p.channels)
     if min(_numbers(p.std, "std", p.channels)) <= 0:
         raise ConfigError(f"preprocessing std is {p.std}: give numbers above 0")

@@ -201,6 +201,11 @@ def class_names_for(
     return tuple(f"output {index}" for index in range(count))  # no name that classes of the user's could have
 
 
+def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """A mean or standard deviation for another number of channels: the colours' average for each."""
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels
+
+
 def unique(names: Sequence[str]) -> tuple[str, ...]:
     """The names, those that come again with their number behind: ImageNet has two kinds of crane."""
     counts = Counter(names)

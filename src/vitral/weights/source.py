@@ -17,6 +17,7 @@ from vitral.weights.tensors import one_line, parts_of
 from vitral.weights.timm_names import DEFAULT_TAGS
 
 CONFIG, PROCESSOR, TENSORS = "config.json", "preprocessor_config.json", "model.safetensors"
+PROCESSORS = "processor_config.json"  # of newer transformers, for images and texts together
 # What a folder's or a repository's tensors may be called, in the order of preference.
 NAMES = (TENSORS, "model.safetensors.index.json", "pytorch_model.bin", "model.npz", "model.pth")
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
@@ -28,6 +29,9 @@ REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 PLAIN_NAME = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 log = logging.getLogger("vitral")
+
+# Read when huggingface_hub is first imported: it is to fetch what WEIGHTS name, and to send nothing else anywhere.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def find_source(weights: str | Path) -> Source:
         return _in_folder(str(weights), path)
     if os.path.isfile(path):
         if path.name in NAMES:  # then what stands beside it belongs to it
-            return Source(str(weights), path, _json(path.parent / CONFIG), _json(path.parent / PROCESSOR))
+            return _with_documents(str(weights), path)
         return Source(str(weights), path)
     house, _, name = str(weights).partition(":")
     if house in HOUSES:
@@ -88,7 +92,15 @@ def _in_folder(weights: str, folder: Path) -> Source:
     if len(found) != 1:
         what = "several files of weights: give one of them" if found else f"no {TENSORS} and no other weights"
         raise UsageError(f"{folder} holds {what}")
-    return Source(weights, folder / found[0], _json(folder / CONFIG), _json(folder / PROCESSOR))
+    return _with_documents(weights, folder / found[0])
+
+
+def _with_documents(weights: str, tensors: Path) -> Source:
+    """The tensors and what stands beside them."""
+    folder = tensors.parent
+    together = _json(folder / PROCESSORS).get("image_processor")
+    processor = _json(folder / PROCESSOR) or (together if isinstance(together, dict) else {})
+    return Source(weights, tensors, _json(folder / CONFIG), processor)
 
 
 def _weights_among(names: Collection[str]) -> list[str]:
@@ -187,7 +199,7 @@ def _fetched(repository: str, revision: str | None) -> Path:
             f"the repository {repository} holds no weights that vitral reads (.safetensors, .bin, .pth, .npz), "
             f"but {one_line(', '.join(listed) or 'nothing')}: choose another repository"
         )
-    for name in (CONFIG, PROCESSOR):
+    for name in (CONFIG, PROCESSOR, PROCESSORS):
         if name in listed:
             fetch(name)
     tensors = fetch(found[0])

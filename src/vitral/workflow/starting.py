@@ -93,6 +93,10 @@ def start_from(
         ConfigError: the user asked for what the checkpoint cannot be.
     """
     checkpoint = read_checkpoint(weights, said, recipe.image_size or None)
+    if checkpoint.config.channels not in (1, 3):
+        raise ConfigError(
+            f"{weights} takes images of {checkpoint.config.channels} channels, and DATA has RGB or grey"
+        )
     recipe, notices = _applicable(recipe, checkpoint.config, asked)
     if recipe.position_embedding:
         raise ConfigError(

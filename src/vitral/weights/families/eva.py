@@ -39,9 +39,9 @@ LIKE_DINOV3, LIKE_EVA02 = re.compile("dinov3|lingbot"), re.compile("eva02|_rope_
 
 def recognise(names: Collection[str], config: Mapping[str, Any]) -> bool:
     """Whether these are names of theirs."""
-    return {"blocks.0.norm1.weight", "patch_embed.proj.weight"} <= set(names) and any(
-        name in names for name in ("blocks.0.attn.q_bias", "blocks.0.attn.q_proj.weight", "blocks.0.gamma_1")
-    )
+    shown = {"blocks.0.attn.q_bias", "blocks.0.attn.q_proj.weight", "blocks.0.gamma_1"} & set(names)
+    usual = {"blocks.0.norm1.weight", "patch_embed.proj.weight"} <= set(names)
+    return usual and (bool(shown) or timm.says_eva(config))
 
 
 def clean(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Form]:

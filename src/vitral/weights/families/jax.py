@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vitral.images import HALF, Preprocessing
 from vitral.model import ViTConfig
-from vitral.weights.reading import Found, Reading, class_names_for, grid_of, grid_without_table
+from vitral.weights.reading import Found, Reading, class_names_for, for_channels, grid_of, grid_without_table
 from vitral.weights.rules import Form, Rule, Tensors, same
 
 TITLE = "the authors' JAX code"
@@ -109,7 +109,12 @@ def read(found: Found, form: Form) -> Reading:
         **values,
     )
     preprocessing = Preprocessing(
-        config.image_size, "stretch", HALF, HALF, interpolation="bilinear", channels=config.channels
+        config.image_size,
+        "stretch",
+        for_channels(HALF, config.channels),
+        for_channels(HALF, config.channels),
+        interpolation="bilinear",
+        channels=config.channels,
     )
     return Reading(config, preprocessing, class_names_for(config.num_classes, assumed), assumed)
 

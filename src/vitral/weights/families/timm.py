@@ -19,6 +19,7 @@ from vitral.weights.reading import (
     Found,
     Reading,
     class_names_for,
+    for_channels,
     grid_of,
     grid_without_table,
     heads_of,
@@ -68,6 +69,8 @@ STRANGE_NAMES = {
     r"vit_pe_\w+": "the rotary positions of the Perception Encoder",
     r"test_vit3": "a pooling that looks at registers",
 }
+# In the names of architectures that another class of timm's builds.
+EVA = re.compile(r"eva02_|eva_giant_|dinov3|lingbot|_rope_|vit_pe_|sapiens2")
 # What pretrained_cfg says and we use, beside names of classes.
 PRETRAINED = ("input_size", "mean", "std", "crop_pct", "crop_mode", "interpolation")
 # Arguments that must be as here where they are given.
@@ -83,7 +86,15 @@ def recognise(names: Collection[str], config: Mapping[str, Any]) -> bool:
         and any(re.match(r"patch_embed\.(proj\.weight$|backbone\.)", name) for name in names)
         and not {"mask_token", "register_tokens", "storage_tokens", "decoder_embed.weight"} & names
         and not any(re.search(r"\.(gamma_1|q_bias|q_proj\.weight|mlp\.w12\.weight)$", name) for name in names)
+        and not says_eva(config)
     )
+
+
+def says_eva(config: Mapping[str, Any]) -> bool:
+    """Whether timm's config.json is of its class Eva, whose tensors may have the very same names."""
+    arguments = config.get("model_args")
+    named = re.search(EVA, str(config.get("architecture", "")))
+    return bool(named) or (isinstance(arguments, Mapping) and "use_rot_pos_emb" in arguments)
 
 
 def clean(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Form]:
@@ -98,6 +109,8 @@ def read(found: Found, form: Form) -> Reading:
     refuse_strange(found, name, arguments, USUAL)
     values = blocks_of(found, NAMES)
     values |= positions_of(found, values, assumed, image_size_of(arguments, pretrained))
+    if values["position_embedding"] == "none" and not name:
+        assumed["position_embedding"] = "none: there is no table, and nothing says that they are rotary"
     known = next((heads for names, heads in HEADS.items() if re.fullmatch(names, name)), None)
     if not name and values["dim"] == 1536 and not values["class_token"]:
         known = 16  # the largest SigLIP
@@ -277,7 +290,7 @@ def pooling_of(found: Found, asked: str, assumed: dict[str, str]) -> dict[str, A
 def preprocessing_of(
     pretrained: Mapping[str, Any], usual: Preprocessing, channels: int, assumed: dict[str, str]
 ) -> Preprocessing:
-    """timm's pretrained_cfg as ours; what it leaves out is as usual, and a colour's numbers are averaged for grey."""
+    """timm's pretrained_cfg as ours; what it leaves out is as usual, for other channels see `for_channels`."""
     said = {name: pretrained[name] for name in PRETRAINED if pretrained.get(name)}
     for theirs, ours in (("mean", "mean"), ("std", "std"), ("crop_pct", "crop_share")):
         if theirs not in said:
@@ -285,9 +298,10 @@ def preprocessing_of(
     fits = {"center": "crop", "squash": "stretch", "border": "pad"}
     interpolation = said.get("interpolation", usual.interpolation)
     try:
-        mean, std = (tuple(map(float, said.get(name, getattr(usual, name)))) for name in ("mean", "std"))
-        if channels == 1:
-            mean, std = ((sum(numbers) / len(numbers),) for numbers in (mean, std))
+        mean, std = (
+            for_channels([float(number) for number in said.get(name, getattr(usual, name))], channels)
+            for name in ("mean", "std")
+        )
         return Preprocessing(
             usual.size,
             fits.get(str(said.get("crop_mode")), "crop"),

@@ -12,7 +12,7 @@ from torch import Tensor
 from vitral.errors import WeightsError
 from vitral.images import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitral.model import ViTConfig
-from vitral.weights.reading import Found, Reading, class_names_for, grid_of, heads_of
+from vitral.weights.reading import Found, Reading, class_names_for, for_channels, grid_of, heads_of
 from vitral.weights.rules import Form, Rule, Tensors, both, same
 
 TITLE = "torchvision's VisionTransformer"
@@ -64,9 +64,8 @@ def read(found: Found, form: Form) -> Reading:
 
 def _preprocessing(config: ViTConfig, listed: Mapping[str, Any]) -> Preprocessing:
     """As their table says it, see `vitral.weights.source`; without it, as most of their weights have it."""
-    mean, std = tuple(listed.get("mean", IMAGENET_MEAN)), tuple(listed.get("std", IMAGENET_STD))
-    if config.channels == 1:
-        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    mean = for_channels(listed.get("mean", IMAGENET_MEAN), config.channels)
+    std = for_channels(listed.get("std", IMAGENET_STD), config.channels)
     interpolation, share = listed.get("interpolation", "bilinear"), 224 / 256
     if listed:
         share = listed["crop_size"] / listed["resize_size"]

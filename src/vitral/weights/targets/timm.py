@@ -46,7 +46,9 @@ def prepare(checkpoint: Checkpoint) -> Checkpoint:
     checkpoint = without_mask_token(checkpoint)
     config = checkpoint.config
     if is_eva(config):
-        return checkpoint
+        return (
+            with_layer_scale(checkpoint) if config.norm_epsilon == 1e-5 else checkpoint
+        )  # its architecture has some
     if config.patch_bias == config.pre_norm or config.qkv_bias == "no_key":
         checkpoint = with_all_biases(checkpoint)
     if config.gated_mlp:
@@ -96,15 +98,15 @@ def eva_refusals(config: ViTConfig) -> Iterator[Refusal]:
     """What the class `Eva` cannot say."""
     if not config.gated_mlp:
         yield from nearly(config, "Eva", activation="gelu")
-    if config.norm_in_mlp and not config.gated_mlp:
-        yield Refusal("norm_in_mlp without a gated MLP")
     if config.qkv_bias == "all":
-        yield Refusal("a bias of the keys beside rotary positions")
-    if config.norm_epsilon == 1e-5 and config.rope_grid is not None:
-        yield Refusal("norm_epsilon 1e-05 (EVA-02's is 1e-06)", {"norm_epsilon": 1e-6})
-    if config.norm_epsilon == 1e-6 and config.position_embedding == "rope" and config.rope_grid is None:
-        yield Refusal("norm_epsilon 1e-06 (DINOv3's is 1e-05)", {"norm_epsilon": 1e-5})
-    yield from unlike(config, resnet_layers=None, pre_norm=False)
+        yield Refusal("a bias of the keys in a network that timm's class Eva builds")
+    if config.pool == "attention":
+        yield Refusal(
+            "pool attention in a network that timm's class Eva builds (there it looks at all tokens)"
+        )
+    if config.positioned_tokens not in (0, config.special_tokens):
+        yield Refusal(f"special_positions {config.positioned_tokens} of {config.special_tokens}")
+    yield from unlike(config, patch_bias=True, resnet_layers=None, pre_norm=False)
 
 
 def package(checkpoint: Checkpoint) -> Package:

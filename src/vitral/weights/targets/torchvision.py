@@ -62,7 +62,8 @@ def refusals(checkpoint: Checkpoint) -> Iterator[Refusal]:
 def package(checkpoint: Checkpoint) -> Package:
     """Their state dict, in the naming of the file that it came from."""
     config = checkpoint.config
-    form = form_from(checkpoint, "torchvision") or family.form_for(config)
+    usual = family.form_for(config)
+    form = (form_from(checkpoint, "torchvision") or usual) | {"head": usual["head"]}  # what its builders make
     tensors = family.dress(from_vitral(checkpoint.tensors, family.rules(config, form), TITLE), form)
     return Package(
         tensors, usage=f'{_builder(config)}.load_state_dict(torch.load("{{path}}", weights_only=True))'

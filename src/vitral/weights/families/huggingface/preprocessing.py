@@ -6,6 +6,7 @@ from typing import Any
 
 from vitral.images import Preprocessing
 from vitral.model import ViTConfig
+from vitral.weights.reading import for_channels
 
 # Pillow's numbers for what vitral has.
 INTERPOLATIONS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
@@ -91,10 +92,9 @@ def _interpolation(processor: Mapping[str, Any], usual: Preprocessing, assumed: 
 def _each(values: Any, channels: int, name: str, assumed: dict[str, str]) -> tuple[float, ...]:
     """One number for each channel, of colours' numbers their average."""
     values = tuple(values) if isinstance(values, (list, tuple)) else (values,) * channels
-    if len(values) == channels:
-        return values
-    assumed[name] = f"the average of {len(values)} channels' for {channels}"
-    return (sum(values) / len(values),) * channels
+    if len(values) != channels:
+        assumed[name] = f"the average of {len(values)} channels' for {channels}"
+    return for_channels(values, channels)
 
 
 def _white(processor: Mapping[str, Any]) -> float:
