@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from vitral.cli.app import main
 from vitral.model import config_for, model_names
@@ -255,3 +256,50 @@ def test_summary_of_a_name_and_of_a_run(run: Path, capsys: Capture) -> None:
     assert larger["architecture"] == config_for("vit_base_patch16_384").to_dict()
     _, err = call(capsys, "summary", "vit_bse_patch16_224", status=2)
     assert "did you mean vit_base_patch16_224?" in err
+
+
+def test_weights_of_other_origin_are_shown_converted_and_used(
+    tmp_path: Path, photos: Path, capsys: Capture
+) -> None:
+    """A state dict with timm's names: nothing beside it says what it is, so the command line may."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    peer = timm.create_model(
+        "vit_tiny_patch16_224", img_size=16, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=4
+    )
+    torch.save(peer.state_dict(), tmp_path / "theirs.pth")
+    theirs = tmp_path / "theirs.pth"
+    _, err = call(capsys, "summary", theirs, status=1)
+    assert "heads" in err
+    assert len(err.splitlines()) == 1
+    shown = call_json(capsys, "summary", theirs, "--heads", "2", "--mean", "0.1,0.2,0.3")
+    assert shown["family"] == "timm"
+    assert shown["architecture"]["heads"] == 2
+    assert shown["preprocessing"]["mean"] == [0.1, 0.2, 0.3]
+    assert "activation" in shown["assumed"]
+    assert not {"heads", "mean"} & set(shown["assumed"])
+    text, _ = call(capsys, "summary", theirs, "--heads", "2")
+    assert "(assumed:" in text
+
+    out = tmp_path / "ours"
+    done = call_json(
+        capsys, "convert", theirs, out, "--to", "vitral", "--heads", "2", "--mean", "0.1,0.2,0.3"
+    )
+    assert [Path(file).name for file in done["files"]] == ["model.safetensors", "config.json"]
+    assert call_json(capsys, "summary", out)["preprocessing"]["mean"] == [0.1, 0.2, 0.3]
+    photo = photos / "test" / "red" / "00.png"
+    answers = [
+        call_json(capsys, "predict", weights, photo, "--precision", "fp32", *said)
+        for weights, said in ((theirs, ["--heads", "2", "--mean", "0.1,0.2,0.3"]), (out, []))
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0][0]["label"].startswith("output ")  # nobody named its classes
+
+    _, err = call(capsys, "convert", out, tmp_path / "jax.npz", "--to", "jax", status=1)
+    assert "activation gelu" in err
+    assert "--approximate" in err
+    text, _ = call(capsys, "convert", out, tmp_path / "jax.npz", "--to", "jax", "--approximate")
+    assert "approximated: activation gelu" in text
+    assert "outputs differ by up to" in text
+    _, err = call(capsys, "convert", out, tmp_path / "jax.npz", "--to", "jax", "--approximate", status=2)
+    assert "--overwrite" in err

@@ -214,6 +214,93 @@ def test_a_file_of_the_authors_comes_back_as_the_same_network(checkpoint, assert
     assert model.config.heads == config.heads  # which this format alone says
 
 
+def as_transformers_saves(kind: str, folder: Path, stirred, **changes: Any) -> Any:
+    """A network of transformers' own class with random weights, saved its own way."""
+    name = (
+        kind.removesuffix("ForImageClassification")
+        .removesuffix("WithTeacher")
+        .removesuffix("ForImageClassification")
+    )
+    name = name.removesuffix("Model")
+    values = {
+        "hidden_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
+        "image_size": 40,
+        "patch_size": 8,
+    }
+    values |= {"mlp_ratio": 3} if "Dinov2" in name else {"intermediate_size": 56}
+    config = getattr(transformers, f"{name}Config")(**(values | changes))
+    config.id2label = {index: f"class {index}" for index in range(7)}
+    model = stirred(getattr(transformers, kind)(config))
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("ViTForImageClassification", {}),
+        ("ViTForImageClassification", {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3, "qkv_bias": False}),
+        ("ViTModel", {}),
+        ("DeiTForImageClassification", {}),
+        ("DeiTForImageClassificationWithTeacher", {"image_size": [24, 40]}),
+        ("Dinov2ForImageClassification", {}),
+        ("Dinov2ForImageClassification", {"use_swiglu_ffn": True}),
+        ("Dinov2Model", {}),
+        ("Dinov2WithRegistersForImageClassification", {"num_register_tokens": 2}),
+    ],
+)
+def test_what_came_from_transformers_goes_back_bit_for_bit(stirred, agree, tmp_path, kind, changes):
+    peer = as_transformers_saves(kind, tmp_path / "in", stirred, **changes)
+    convert(tmp_path / "in", tmp_path / "out", "huggingface", approximate=True)
+    again = peer_of("huggingface", tmp_path / "out")
+    before, after = peer.state_dict(), again.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    size = peer.config.image_size
+    images = torch.randn(2, 3, *(size if isinstance(size, (list, tuple)) else (size, size)))
+    with torch.no_grad():
+        found, expected = again(images), peer(images)
+    part = "logits" if "ForImageClassification" in kind else "pooler_output"
+    found, expected = getattr(found, part), getattr(expected, part)
+    agree(peer.config.model_type, kind, found, expected, peer="transformers", way="out")
+    if "ForImageClassification" in kind:
+        assert again.config.id2label == peer.config.id2label
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("vit_tiny_patch16_224", {}),
+        ("vit_base_patch16_siglip_256", {}),
+        ("vit_base_patch16_clip_224", {}),
+        ("vit_base_patch16_clip_quickgelu_224", {"num_classes": 0}),
+        ("deit_tiny_distilled_patch16_224", {}),
+        ("deit3_small_patch16_224", {}),
+        ("vit_small_patch14_reg4_dinov2", {"num_classes": 0}),
+        ("eva02_base_patch14_224", {}),
+        ("eva02_tiny_patch14_224", {"global_pool": "token"}),
+        ("vit_small_patch16_dinov3_qkvb", {"num_classes": 0}),
+        ("vit_tiny_r_s16_p8_224", {"patch_size": None}),
+    ],
+)
+def test_what_came_from_timm_goes_back_bit_for_bit(stirred, agree, tmp_path, name, changes):
+    from timm.models import save_for_hf
+
+    sizes = {"img_size": 64, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 4, "num_classes": 7}
+    peer = stirred(timm.create_model(name, **(sizes | changes)))
+    save_for_hf(peer, str(tmp_path / "in"), safe_serialization=True)
+    convert(tmp_path / "in", tmp_path / "out", "timm")
+    again = peer_of("timm", tmp_path / "out")
+    before, after = peer.state_dict(), again.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
+    images = torch.randn(2, 3, 64, 64)
+    agree("timm", name, outputs(again, images), outputs(peer, images), peer="timm", way="out")
+
+
 # A run's figures are those of its own pixels; another library resizes a little differently.
 SAME_PIXELS, FROM_FILE = 1e-4, 5e-3
 
