@@ -16,7 +16,7 @@ class WeightsOptions:
     """What their files do not settle, or settle wrongly; `vitral summary WEIGHTS` shows what was taken for granted."""
 
     family: Annotated[str | None, Parameter(group=GROUP)] = None
-    """Whose format it is, where two fit: jax, timm, vit, facebook …"""
+    """Whose format it is, where two fit: jax, timm, eva, facebook, torchvision; of transformers vit, deit, vit_mae, dinov2, dinov2_with_registers, dinov3_vit, clip_vision_model, siglip_vision_model."""  # noqa: E501
     grid: Annotated[str | None, Parameter(group=GROUP)] = None
     """Rows and columns of patches that the positions were learned on, such as 12x20; default: a square."""
     heads: Annotated[int | None, Parameter(group=GROUP)] = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vitral.errors import UsageError, WeightsError
+from vitral.errors import ConfigError, UsageError, WeightsError
 from vitral.images import Preprocessing
 from vitral.model import VisionTransformer, ViTConfig
 from vitral.weights.families import FAMILIES, facebook
@@ -123,6 +123,8 @@ def _foreign(
         raise WeightsError(
             f"the tensors have the names of {family.TITLE}, and not their shapes ({error}): fetch the file again"
         ) from error
+    except ConfigError as error:
+        raise WeightsError(f"these weights of {family.TITLE} contradict themselves: {error}") from error
     config, preprocessing = _overridden(reading.config, reading.preprocessing, overrides)
     ours = to_vitral(cleaned, family.rules(config, form), config, family.TITLE)
     settled = overrides.of(ViTConfig).keys() | overrides.of(Preprocessing).keys()

@@ -49,10 +49,6 @@ class Overrides:
         names = {one.name for one in fields(kind)} & {one.name for one in fields(self)}
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-    def __or__(self, other: "Overrides") -> "Overrides":
-        given = {one.name: getattr(other, one.name) for one in fields(other)}
-        return Overrides(**{n: getattr(self, n) if v is None else v for n, v in given.items()})
-
 
 @dataclass(frozen=True)
 class Found:

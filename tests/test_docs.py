@@ -6,7 +6,7 @@ from pathlib import Path
 from vitral.weights.families import FAMILIES
 from vitral.weights.targets import TARGETS
 
-PAGE = Path(__file__).parents[2] / "docs" / "weights.md"
+PAGE = Path(__file__).parents[1] / "docs" / "weights.md"
 
 
 def test_every_family_and_every_format_stands_in_the_table():
