@@ -216,7 +216,7 @@ def test_weights_that_do_not_fit_are_named(run: Path, photos: Path, tmp_path: Pa
     assert "512" in err
     (tmp_path / "model.safetensors").write_bytes(b"cut off")
     _, err = call(capsys, "predict", tmp_path, photos / "test" / "red" / "00.png", status=1)
-    assert "no whole safetensors file" in err
+    assert "no safetensors file" in err
 
 
 def test_report_writes_the_page_and_compares(run: Path, tmp_path: Path, capsys: Capture) -> None:

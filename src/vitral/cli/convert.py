@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from vitral.cli.output import print_result
-from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
+from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions, size_from
 
 
 def convert(
@@ -16,6 +16,7 @@ def convert(
     to: Literal["vitral", "timm", "huggingface", "torchvision", "jax"],
     approximate: bool = False,
     overwrite: bool = False,
+    image_size: str | None = None,
     json: bool = False,
     said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
 ) -> int:
@@ -31,12 +32,21 @@ def convert(
         to: The format.
         approximate: Write what the format cannot say in the nearest words it has, and print the measured difference.
         overwrite: Replace files that are there.
+        image_size: Pixels, or HEIGHTxWIDTH, to bring the positions to; default: the weights' own.
         json: Print what was done as JSON.
         said: About the weights.
     """
     from vitral.weights import convert as work
 
-    done = work(weights, out, to, approximate=approximate, overwrite=overwrite, **said.given())
+    done = work(
+        weights,
+        out,
+        to,
+        approximate=approximate,
+        overwrite=overwrite,
+        image_size=size_from(image_size),
+        **said.given(),
+    )
     document = {
         "files": [str(file) for file in done.files],
         "usage": done.usage or f'vitral.load_model("{out}")',

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from vitral.cli.output import print_result, progress, table
-from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
+from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions, size_from
 
 
 def evaluate(
@@ -20,6 +20,7 @@ def evaluate(
     data_root: str | None = None,
     group_by: str | None = None,
     language: str | None = None,
+    image_size: str | None = None,
     json: bool = False,
     said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
 ) -> int:
@@ -37,6 +38,7 @@ def evaluate(
         data_root: Where the files of torchvision:NAME are.
         group_by: "folder" or a regular expression on the path: intervals then count groups, not images.
         language: en or pt, of what people read; default: the system's.
+        image_size: Pixels, or HEIGHTxWIDTH, that the network sees; default: the weights' own.
         json: Print all figures as JSON.
         said: About weights of other origin.
     """
@@ -57,6 +59,7 @@ def evaluate(
             data_root=data_root,
             group_by=group_by,
             progress=display.counting,
+            image_size=size_from(image_size),
             **said.given(),
         )
     for note in figures["notes"]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from vitral.cli.output import number, print_result, progress, results
-from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
+from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions, size_from
 
 
 def predict(
@@ -19,6 +19,7 @@ def predict(
     output: str | None = None,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    image_size: str | None = None,
     json: bool = False,
     said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
 ) -> int:
@@ -35,6 +36,7 @@ def predict(
         output: FILE.csv or FILE.json to write the answers to.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; auto: bf16 where the device multiplies it natively.
+        image_size: Pixels, or HEIGHTxWIDTH, that the network sees; default: the weights' own.
         json: Print a JSON list, one object an image in the order given.
         said: About weights of other origin.
     """
@@ -47,7 +49,9 @@ def predict(
         check_output(output)
     words = [image, *images]
     wanted = expand(words, sys.stdin.buffer.read() if "-" in words else None)
-    classifier = Classifier.load(run, device=device, precision=precision, **said.given())
+    classifier = Classifier.load(
+        run, device=device, precision=precision, image_size=size_from(image_size), **said.given()
+    )
     found = answers(classifier, wanted, top=top, unsure_below=unsure_below)
     rows: list[dict[str, Any]] = []
     if json or output is not None:

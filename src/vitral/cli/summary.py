@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from vitral.cli.output import number, print_result, table
-from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
+from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions, size_from
 
 
 def summary(
     model: str,
     /,
     *,
-    image_size: int | None = None,
+    image_size: str | None = None,
     num_classes: int | None = None,
     channels: int | None = None,
     json: bool = False,
@@ -27,7 +27,7 @@ def summary(
     Args:
         model: MODEL by name, or WEIGHTS: a run folder, a file or folder of other origin, hf:OWNER/NAME, timm:NAME,
             torchvision:NAME.
-        image_size: Side of the images in pixels; default: the model's own.
+        image_size: Pixels, or HEIGHTxWIDTH; default: the model's own.
         num_classes: Classes of the head; default: the weights' own, 1000 for a MODEL.
         channels: Channels of the images; default: the model's own, 3 for a MODEL.
         json: Print all of it as JSON.
@@ -37,6 +37,7 @@ def summary(
     from vitral.model import config_for
     from vitral.model.summary import summarise
 
+    size = size_from(image_size)
     found: dict[str, Any] = {}
     try:
         config = config_for(model)
@@ -45,10 +46,12 @@ def summary(
 
         if not is_weights(model):
             raise unknown from None
-        checkpoint = read_checkpoint(model, overrides_from(said.given()), image_size)
+        checkpoint = read_checkpoint(model, overrides_from(said.given()), size)
         config, found = checkpoint.config, _findings(model, checkpoint)
-    asked: dict[str, Any] = {"image_size": image_size, "num_classes": num_classes, "channels": channels}
+    asked: dict[str, Any] = {"image_size": size, "num_classes": num_classes, "channels": channels}
     config = config.replace(**{name: value for name, value in asked.items() if value is not None})
+    if found:
+        found["preprocessing"]["size"] = list(config.image_size)
     sizes = summarise(config)
     document = found | {
         "architecture": config.to_dict(),

@@ -58,6 +58,24 @@ class WeightsOptions:
 NOTHING_SAID = WeightsOptions()
 
 
+def size_from(text: str | None) -> int | tuple[int, int] | None:
+    """`224` or `224x320`, height first, as `vitral.load_model` takes it.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(text)
+    match = re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", text.replace(" ", ""))
+    if match is None:
+        raise UsageError(
+            f"--image-size takes a number of pixels or HEIGHTxWIDTH, such as 224x320, not {text!r}"
+        )
+    return int(match[1]), int(match[2])
+
+
 def _grid(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None

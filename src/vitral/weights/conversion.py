@@ -47,6 +47,7 @@ def convert(
     *,
     approximate: bool = False,
     overwrite: bool = False,
+    image_size: int | tuple[int, int] | None = None,
     **said: Any,
 ) -> Conversion:
     """Write the network behind WEIGHTS in another format.
@@ -57,6 +58,7 @@ def convert(
         to: one of `FORMATS`.
         approximate: write what the format cannot say in the nearest words that it has, and measure what that changes.
         overwrite: replace files that are there.
+        image_size: (height, width) or one number, to bring the positions to; None: the weights' own.
         said: about WEIGHTS, see `vitral.weights.Overrides`.
 
     Raises:
@@ -65,7 +67,7 @@ def convert(
     """
     if to not in FORMATS:
         raise UsageError(f"there is no format {to!r}: choose one of {', '.join(FORMATS)}")
-    checkpoint = read_checkpoint(weights, overrides_from(said))
+    checkpoint = _resized(read_checkpoint(weights, overrides_from(said), image_size), image_size)
     out = Path(out)
     if to == "vitral":
         _refuse_existing([out / CONFIG, out / TENSORS], overwrite)
@@ -89,6 +91,19 @@ def convert(
         write_json(path, content)
     usage = package.usage.format(path=file if "{path}" in package.usage else out, folder=file.parent)
     return Conversion((file, *documents), usage, tuple(one.what for one in refused), difference)
+
+
+def _resized(checkpoint: Checkpoint, image_size: int | tuple[int, int] | None) -> Checkpoint:
+    """The checkpoint with its positions interpolated to another image size; its other tensors as they are."""
+    if image_size is None:
+        return checkpoint
+    model = checkpoint.model()
+    model.resize(image_size)
+    changed = {
+        name: tensor for name, tensor in model.state_dict().items() if name.startswith("embedding.position.")
+    }
+    seen = replace(checkpoint.preprocessing, size=model.config.image_size)
+    return replace(checkpoint, config=model.config, preprocessing=seen, tensors=checkpoint.tensors | changed)
 
 
 def write_tensors(file: Path, tensors: Tensors) -> None:

@@ -1,5 +1,6 @@
 """A head for other classes: the rows of classes of the same name stay, the others start at zero."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import torch
@@ -28,8 +29,12 @@ def match_head(
     """
     if not wanted:
         raise UsageError("a head needs at least one class")
+    known, wanted = ([unicodedata.normalize("NFC", name) for name in names] for names in (known, wanted))
+    twice = next((name for name in wanted if wanted.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"two classes are called {twice!r}: give each a name of its own")
     kept = [name for name in wanted if name in known]
-    if tuple(known) == tuple(wanted):
+    if known == wanted:
         return kept
     old = [model.head, model.distillation_head]
     representation, size = model.representation, model.config.representation_size

@@ -1,6 +1,7 @@
 """Any WEIGHTS, of whatever origin, as a `Checkpoint`."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,27 @@ from vitral.model import VisionTransformer, ViTConfig
 from vitral.weights.families import FAMILIES, facebook
 from vitral.weights.heads import match_head
 from vitral.weights.reading import Found, Overrides
-from vitral.weights.rules import to_vitral
+from vitral.weights.rules import shape, to_vitral
 from vitral.weights.source import Source, find_source
 from vitral.weights.store import Checkpoint, Origin, read_own
 from vitral.weights.tensors import read_index, read_tensors
 
 # Names that wrappers put before a model's own: DistributedDataParallel, torch.compile, Lightning, DINO, OpenCLIP.
-PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "visual.trunk.", "encoder.")
+PREFIXES = (
+    "module.",
+    "_orig_mod.",
+    "model.",
+    "net.",
+    "timm_model.",
+    "backbone.",
+    "visual.trunk.",
+    "encoder.",
+)
+# What may stand beside a network that has a prefix: heads of self-supervision, and towers for texts.
+BESIDE = (
+    r"(head\.(mlp|last_layer)|dino_head|ibot_head|text|transformer\.|token_embedding|positional_embedding|ln_final|logit_|"
+    r"visual\.head|decoder)"
+)
 
 log = logging.getLogger("vitral")
 
@@ -50,6 +65,10 @@ def load_model(
         WeightsError: damaged or unfitting files.
         ConfigError: the image size or an override does not fit the network.
     """
+    if class_names is not None and num_classes not in (None, len(class_names)):
+        raise UsageError(
+            f"num_classes is {num_classes}, and there are {len(class_names)} class_names: give one of them"
+        )
     checkpoint = read_checkpoint(weights, overrides_from(said), image_size)
     model = checkpoint.model()
     if image_size is not None:
@@ -60,7 +79,10 @@ def load_model(
         log.warning("%s: the head keeps %d of %d classes, the others start at zero", weights, *counts)
     elif num_classes is not None and num_classes != model.config.num_classes:
         model.replace_head(num_classes)
-        log.warning("%s: the head for %d classes starts at zero: train it before use", weights, num_classes)
+        if num_classes:
+            log.warning(
+                "%s: the head for %d classes starts at zero: train it before use", weights, num_classes
+            )
     return model
 
 
@@ -95,7 +117,13 @@ def read_checkpoint(
     """
     source = find_source(weights)
     if source.own:
+        if overrides.family is not None or overrides.grid is not None:
+            raise UsageError(f"{weights} is vitral's own and says all of itself: leave family and grid out")
         checkpoint = read_own(source)
+        settled = overrides.of(ViTConfig).keys() | overrides.of(Preprocessing).keys()
+        if checkpoint.origin is not None and settled:
+            assumed = {field: why for field, why in checkpoint.origin.assumed.items() if field not in settled}
+            checkpoint = replace(checkpoint, origin=replace(checkpoint.origin, assumed=assumed))
         config, preprocessing = _overridden(checkpoint.config, checkpoint.preprocessing, overrides)
         return replace(checkpoint, config=config, preprocessing=preprocessing)
     indexed = source.tensors.name.endswith(".index.json")
@@ -129,6 +157,10 @@ def _foreign(
     ours = to_vitral(cleaned, family.rules(config, form), config, family.TITLE)
     settled = overrides.of(ViTConfig).keys() | overrides.of(Preprocessing).keys()
     assumed = {field: why for field, why in reading.assumed.items() if field not in settled}
+    if name in ("timm", "facebook") and not source.config and overrides.family is None:
+        other = {"timm": "facebook", "facebook": "timm"}[name]
+        if FAMILIES[other].recognise(tensors.keys(), {}):
+            assumed["family"] = f"the same tensors may be {other}'s: then say --family {other}"
     return Checkpoint(
         config, preprocessing, reading.class_names, ours, Origin(name, form, assumed), source.tensors
     )
@@ -146,7 +178,7 @@ def _family_of(
     unwrapped = tensors
     while unwrapped:
         fitting = [name for name, family in FAMILIES.items() if family.recognise(unwrapped.keys(), config)]
-        if asked in fitting:
+        if asked in fitting or (asked is not None and FAMILIES[asked].recognise(unwrapped.keys(), {})):
             return asked, unwrapped
         if "facebook" in fitting and len(fitting) > 1 and asked is None:
             others = [name for name in fitting if name != "facebook"]
@@ -162,7 +194,20 @@ def _family_of(
         prefix = next((one for one in PREFIXES if any(name.startswith(one) for name in unwrapped)), None)
         if prefix is None:
             break
+        beside = [name for name in unwrapped if not re.match(f"{re.escape(prefix)}|{BESIDE}", name)]
+        if beside and _fits_any(unwrapped, prefix):
+            raise WeightsError(
+                f"beside the network under {prefix} there are {len(beside)} tensors, such as {beside[0]} "
+                f"({shape(tuple(unwrapped[beside[0]].shape))}): give a file of the network alone"
+            )
         unwrapped = {n.removeprefix(prefix): t for n, t in unwrapped.items() if n.startswith(prefix)}
+    bare = [name for name, family in FAMILIES.items() if config and family.recognise(tensors.keys(), {})]
+    if bare:
+        kind = config.get("model_type") or config.get("architecture")
+        raise WeightsError(
+            f"config.json is of {kind!r}, which vitral does not know or whose tensors these are not: "
+            f"to read them as {' or '.join(bare)} say so, with family=… or --family"
+        )
     if "embedding.patch.weight" in tensors:
         state = "not vitral's" if config else "missing"
         raise WeightsError(
@@ -173,6 +218,12 @@ def _family_of(
         f"{len(tensors)} tensors ({some}, …) of no Vision Transformer that vitral knows: `vitral convert --help` "
         "lists the families"
     )
+
+
+def _fits_any(tensors: Mapping[str, Tensor], prefix: str) -> bool:
+    """Whether some family knows the names behind a prefix."""
+    inner = {name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+    return any(family.recognise(inner, {}) for family in FAMILIES.values())
 
 
 def _overridden(

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vitral.errors import WeightsError
+from vitral.errors import UsageError, WeightsError
 from vitral.images import Preprocessing
 from vitral.model import ViTConfig
 
@@ -18,6 +18,17 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 # Heads of the sizes where they are not dim / 64 (Table 1 and its successors).
 HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16, 1792: 16}
+
+
+def _check(holds: bool, text: str) -> None:
+    if not holds:
+        raise UsageError(text)
+
+
+def _are(values: Any, kind: type | tuple[type, ...], count: int | None = None) -> bool:
+    """Whether these are numbers above 0, so many of them; of means, 0 will do."""
+    good = isinstance(values, (list, tuple)) and all(isinstance(value, kind) for value in values)
+    return good and (count is None or (len(values) == count and all(value > 0 for value in values)))
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,20 @@ class Overrides:
     fit: str | None = None
     crop_share: float | None = None
 
+    def __post_init__(self) -> None:
+        _check(self.grid is None or _are(self.grid, int, 2), f"grid is {self.grid!r}: give (rows, columns)")
+        _check(
+            self.heads is None or _are((self.heads,), int, 1), f"heads is {self.heads!r}: give a whole number"
+        )
+        for name in ("norm_epsilon", "crop_share"):
+            value = getattr(self, name)
+            _check(value is None or _are((value,), (int, float), 1), f"{name} is {value!r}: give a number")
+        for name in ("mean", "std"):
+            if getattr(self, name) is not None:
+                value = tuple(getattr(self, name))
+                _check(_are(value, (int, float)), f"{name} is {value!r}: give one number a channel")
+                object.__setattr__(self, name, value)
+
     def of(self, kind: type) -> dict[str, Any]:
         """Those given that are fields of `kind`."""
         names = {one.name for one in fields(kind)} & {one.name for one in fields(self)}
@@ -67,18 +92,24 @@ class Found:
     config: Mapping[str, Any] = field(default_factory=dict)
     processor: Mapping[str, Any] = field(default_factory=dict)
     header: Mapping[str, str] = field(default_factory=dict)
-    overrides: Overrides = Overrides()
+    overrides: Overrides = field(default_factory=Overrides)
     image_size: int | tuple[int, int] | None = None
 
-    def size(self, name: str) -> tuple[int, ...]:
+    def size(self, name: str, axes: int | None = None) -> tuple[int, ...]:
         """The shape of one of the tensors.
 
         Raises:
-            WeightsError: there is none of this name.
+            WeightsError: there is none of this name, or it has not so many axes.
         """
         if name not in self.tensors:
             raise WeightsError(f"the tensor {name} is missing from the weights: fetch the whole file again")
-        return tuple(self.tensors[name].shape)
+        sizes = tuple(self.tensors[name].shape)
+        if axes is not None and len(sizes) != axes:
+            found = "x".join(map(str, sizes)) or "one number"
+            raise WeightsError(
+                f"the tensor {name} is {found} instead of one of {axes} axes: fetch the file again"
+            )
+        return sizes
 
     def count(self, pattern: str) -> int:
         """One more than the largest number that the pattern's group finds in the names: layers, stages, units."""
@@ -120,6 +151,7 @@ def grid_of(
     positions: int,
     special: Sequence[int],
     reach: tuple[int, int],
+    assumed: dict[str, str],
     image_size: Any = None,
 ) -> tuple[tuple[int, int], int]:
     """Rows and columns of a table of positions, and how many special tokens have one.
@@ -132,6 +164,7 @@ def grid_of(
         positions: the length of the table.
         special: how many of its rows may be those of special tokens, the likeliest first.
         reach: height and width of a patch in the image's pixels.
+        assumed: takes the note that it is a square.
         image_size: as the metadata say, one number or (height, width).
 
     Raises:
@@ -146,10 +179,17 @@ def grid_of(
         raise WeightsError(
             f"a grid of {rows} x {columns} does not give the {positions} positions of these weights"
         )
-    for count in special:
-        side = math.isqrt(max(positions - count, 0))
-        if side and side * side == positions - count:
-            return (side, side), count
+    sides = {count: math.isqrt(max(positions - count, 0)) for count in special}
+    squares = [count for count, side in sides.items() if side and side * side == positions - count]
+    if squares:
+        side, others = (
+            sides[squares[0]],
+            " or ".join(f"{sides[count]} x {sides[count]}" for count in squares[1:]),
+        )
+        assumed.setdefault(
+            "image_size", "that of a square of patches" + (f"; {others} would fit too" if others else "")
+        )
+        return (side, side), squares[0]
     hint = _grid(found.image_size, reach)
     for count in special:
         if hint is not None and hint[0] * hint[1] == positions - count:

@@ -90,6 +90,10 @@ def to_vitral(tensors: Mapping[str, Tensor], rules: Iterable[Rule], config: ViTC
         parts = rule.write(ours[rule.ours])
         expected |= {name: tuple(part.shape) for name, part in zip(rule.theirs, parts, strict=True)}
     check_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()}, expected, house)
+    for name in expected:
+        if not tensors[name].is_floating_point():
+            kind = str(tensors[name].dtype).removeprefix("torch.")
+            raise WeightsError(f"the tensor {name} is {kind}: vitral reads weights in floating point only")
     found = {}
     for rule in rules:
         if rule.theirs:

@@ -35,6 +35,13 @@ WRAPPERS = (
     "model_state_dict",
     "module",
     "params",
+    "net",
+    "model_state",
+)
+NUMPY_NUMBERS: tuple[Any, ...] = (
+    np.dtype,
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")),
 )
 DEEPEST = 4  # wrappers around one another; a dictionary that holds itself has no end
 # Bytes that an archive may say to have once unpacked. The largest public Vision Transformers have 16 GiB, and weights
@@ -202,10 +209,10 @@ def _check_array(file: Path, member: zipfile.ZipInfo, stream: Any) -> None:
 
 def _read_pytorch(file: Path, mapped: bool) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        # A namespace is what training scripts keep their options in; nothing in it runs.
+        # A namespace is what training scripts keep their options in, a numpy number what they measured; neither runs.
         with (
             warnings.catch_warnings(action="ignore"),
-            torch.serialization.safe_globals([Namespace]),
+            torch.serialization.safe_globals([Namespace, *NUMPY_NUMBERS]),
             file.open("rb") as stream,
         ):
             # A path may be mapped; but one that ends in .safetensors torch would not even try to unpickle.

@@ -35,9 +35,10 @@ def clean(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Form]:
     """Their tensors without prefix, one a block, and the form they had.
 
     The form says `naming`, one of `NAMINGS`; `prefix`, what stood before every name; `scan`, whether the blocks were
-    stacked on a leading axis. The other tower of a pair of image and text is left aside.
+    stacked on a leading axis; of a hybrid `norm_axes`, how many axes of one stand before a group norm's own. The other
+    tower of a pair of image and text is left aside.
     """
-    form = _form_of(tensors.keys())
+    form = _form_of(tensors)
     found: Tensors = {}
     for name, tensor in tensors.items():
         inner = name.removeprefix(form["prefix"])
@@ -51,7 +52,8 @@ def clean(tensors: Mapping[str, Tensor]) -> tuple[Tensors, Form]:
     return found, form
 
 
-def _form_of(names: Collection[str]) -> Form:
+def _form_of(tensors: Mapping[str, Tensor]) -> Form:
+    names = tensors.keys()
     prefix = next((one for one in PREFIXES if any(name.startswith(one) for name in names)), "")
     inner = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
     if any("/MultiHeadDotProductAttention_1/" in name for name in inner):
@@ -61,14 +63,16 @@ def _form_of(names: Collection[str]) -> Form:
     else:
         naming = "big_vision"
     scan = any(name.startswith("Transformer/encoderblock/") for name in inner)
-    return {"naming": naming, "prefix": prefix, "scan": scan}
+    form: Form = {"naming": naming, "prefix": prefix, "scan": scan}
+    root = tensors.get(f"{prefix}gn_root/scale")
+    return form if root is None else form | {"norm_axes": root.ndim - 1}
 
 
 def read(found: Found, form: Form) -> Reading:
     """The architecture that cleaned tensors show, and what their code takes for granted."""
     _, attention, _, mlp = NAMINGS[form["naming"]]
     block = "Transformer/encoderblock_0/"
-    *patch, channels, dim = found.size("embedding/kernel")
+    *patch, channels, dim = found.size("embedding/kernel", 4)
     values: dict[str, Any] = {"channels": channels, "patch_size": tuple(patch)}
     stride = 1
     if "conv_root/kernel" in found.tensors:
@@ -87,7 +91,7 @@ def read(found: Found, form: Form) -> Reading:
     table = next((name for name in found.tensors if name.endswith("pos_embedding")), None)
     reach = (patch[0] * stride, patch[1] * stride)
     if table is not None:
-        grid, _ = grid_of(found, found.size(table)[1], (int(positioned),), reach)
+        grid, _ = grid_of(found, found.size(table)[1], (int(positioned),), reach, assumed)
     else:
         grid = grid_without_table(found, reach, assumed)
     without_class = "attention" if "MAPHead_0/probe" in found.tensors else "average"
@@ -122,7 +126,7 @@ def read(found: Found, form: Form) -> Reading:
 def rules(config: ViTConfig, form: Form) -> Iterator[Rule]:
     """Their cleaned tensors for each of ours."""
     if config.resnet_layers is not None:
-        yield from _stem(config, (1, 1, 1) if form["naming"] == "published" else ())
+        yield from _stem(config, (1,) * form.get("norm_axes", 3))
     yield _kernel("embedding.patch.weight", "embedding/kernel", (3, 2, 0, 1))
     yield same("embedding.patch.bias", "embedding/bias")
     if config.class_token:
@@ -195,7 +199,7 @@ def _attention(ours: str, theirs: str, config: ViTConfig) -> Iterator[Rule]:
 
 
 def _stem(config: ViTConfig, leading: tuple[int, ...]) -> Iterator[Rule]:
-    """The hybrid's ResNet; the published files keep a group norm's numbers as (1, 1, 1, channels)."""
+    """The hybrid's ResNet; the published files have leading axes of one in a group norm."""
 
     def layer(ours: str, our_norm: str, theirs: str, their_norm: str) -> Iterator[Rule]:
         yield _kernel(f"{ours}.weight", f"{theirs}/kernel", (3, 2, 0, 1))

@@ -198,7 +198,7 @@ def blocks_of(found: Found, names: Mapping[str, str]) -> dict[str, Any]:
     """The fields of `ViTConfig` that the tensors alone settle."""
     tensors = found.tensors
     stem = _stem_of(found) if any(name.startswith("patch_embed.backbone.") for name in tensors) else {}
-    dim, channels, *patch = found.size("patch_embed.proj.weight")
+    dim, channels, *patch = found.size("patch_embed.proj.weight", 4)
     block = "blocks.0."
     hidden = found.size(f"{block}{names['hidden']}.weight")[0]
     mlp_dim = found.size(f"{block}{names['out']}.weight")[1]
@@ -249,7 +249,7 @@ def positions_of(
         kind = "none"
     else:
         likeliest = likeliest or ((0, special, before) if values["registers"] else (before, 0))
-        grid, counted = grid_of(found, found.size("pos_embed")[1], likeliest, reach, image_size)
+        grid, counted = grid_of(found, found.size("pos_embed")[1], likeliest, reach, assumed, image_size)
         kind = "learned"
     size = (grid[0] * reach[0], grid[1] * reach[1])
     if image_size is not None and list(size) != _sides(image_size):
@@ -280,6 +280,8 @@ def pooling_of(found: Found, asked: str, assumed: dict[str, str]) -> dict[str, A
         raise WeightsError(f"these weights pool by {asked!r}, which vitral does not: it knows {known}")
     elif after or "cls_token" not in tensors:
         pool = "average"
+        if "cls_token" in tensors:
+            assumed["pool"] = "the average of the patches, as usual where a norm follows the pooling"
     else:
         pool = "token"
         assumed["pool"] = "the class token, as usual where there is one and no norm after the pooling"

@@ -38,8 +38,10 @@ def read(found: Found, form: Form) -> Reading:
         raise WeightsError(
             "these weights have a convolutional stem other than the paper's: vitral does not read them"
         )
-    dim, channels, *patch = found.size("conv_proj.weight")
-    grid, _ = grid_of(found, found.size("encoder.pos_embedding")[1], (1,), (patch[0], patch[1]))
+    dim, channels, *patch = found.size("conv_proj.weight", 4)
+    grid, _ = grid_of(
+        found, found.size("encoder.pos_embedding")[1], (1,), (patch[0], patch[1]), {}
+    )  # always a square
     head, representation = f"{form['head']}.weight", "heads.pre_logits.weight"
     config = ViTConfig(
         image_size=(grid[0] * patch[0], grid[1] * patch[1]),

@@ -143,7 +143,8 @@ def blocks_of(
     """
     dim, channels, *patch = patch_shape(found, names)
     if has_config(found):
-        heads = setting(found, "num_attention_heads", usual["num_attention_heads"])
+        _refuse_other_sizes(found, names)
+        heads = found.overrides.heads or setting(found, "num_attention_heads", usual["num_attention_heads"])
     else:
         heads = found.overrides.heads or (published or {}).get(dim) or heads_of(found, dim, house)
         assumed["heads"] = "dim / 64, or as published for this dim: there is no config.json"
@@ -156,9 +157,39 @@ def blocks_of(
         "mlp_dim": found.size(f"{names.blocks}.0.{names.mlp_out}.weight")[1],
         "heads": heads,
         "activation": activation_of(found, usual["hidden_act"]),
-        "norm_epsilon": float(setting(found, "layer_norm_eps", usual["layer_norm_eps"])),
+        "norm_epsilon": found.overrides.norm_epsilon
+        or float(setting(found, "layer_norm_eps", usual["layer_norm_eps"])),
         "qkv_bias": "all" if biases_of(found.tensors, names) & {"query", "key", "value"} else "none",
     }
+
+
+def _refuse_other_sizes(found: Found, names: Names) -> None:
+    """Refuse tensors that are not of the sizes in their config.json: the two are of different models.
+
+    Raises:
+        WeightsError: the first size that differs, with the tensor that shows it.
+    """
+    patch, out = f"{names.patch}.weight", f"{names.blocks}.0.{names.mlp_out}.weight"
+    dim, channels, *sides = patch_shape(found, names)
+    shown = {
+        "hidden_size": (patch, dim),
+        "num_channels": (patch, channels),
+        "patch_size": (patch, sides),
+        "intermediate_size": (out, found.size(out)[1]),
+    }
+    for name, (tensor, value) in shown.items():
+        said = settings_of(found).get(name)
+        if name == "intermediate_size" and "mlp_ratio" in settings_of(found):
+            continue  # DINOv2's configuration has a factor instead
+        if said is None or (isinstance(value, list) and said in (value[0], value) and len({*value}) == 1):
+            continue
+        if list(said if isinstance(said, (list, tuple)) else [said]) != (
+            value if isinstance(value, list) else [value]
+        ):
+            raise WeightsError(
+                f"config.json says {name} {said}, and {tensor} is {shape(found.size(tensor))}: "
+                "take both files from one model"
+            )
 
 
 def patch_shape(found: Found, names: Names) -> tuple[int, ...]:
@@ -192,7 +223,7 @@ def image_size_of(
     if table is None:
         grid = grid_without_table(found, (height, width), assumed, image_size)
     else:
-        grid, _ = grid_of(found, found.size(table)[-2], (special,), (height, width), image_size)
+        grid, _ = grid_of(found, found.size(table)[-2], (special,), (height, width), assumed, image_size)
     return grid[0] * height, grid[1] * width
 
 
