@@ -157,3 +157,31 @@ def test_the_weights_own_files_stay_as_they_are(own, tmp_path):
     with pytest.raises(UsageError, match="--overwrite"):
         convert(folder, folder, "timm")
     assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_runs_own_folder_and_a_file_for_transformers_are_refused(own, tmp_path):
+    folder = own()
+    (folder / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="a run's own folder"):
+        convert(folder, folder, "timm", overwrite=True)
+    with pytest.raises(UsageError, match="is a file: give a folder"):
+        convert(folder, tmp_path / "out.safetensors", "huggingface")
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float16])
+def test_arrays_keep_their_precision(own, tmp_path, kind):
+    convert(own(activation="gelu_tanh"), tmp_path / "in.npz", "jax")
+    arrays = {name: array.astype(kind) / 3 for name, array in np.load(tmp_path / "in.npz").items()}
+    np.savez(tmp_path / "other.npz", **arrays)
+    convert(tmp_path / "other.npz", tmp_path / "out.npz", "jax")
+    back = dict(np.load(tmp_path / "out.npz"))
+    for name, array in arrays.items():
+        assert back[name].dtype == kind
+        np.testing.assert_array_equal(back[name], array)
+
+
+def test_pixels_that_differ_are_measured_too(own, tmp_path):
+    done = convert(own(fit="pad"), tmp_path / "out", "huggingface", approximate=True)
+    assert done.difference > 1e-3
+    with pytest.raises(WeightsError, match="norm_after_pool True"):
+        convert(own(pool="average", norm_after_pool=True), tmp_path / "mae", "huggingface")

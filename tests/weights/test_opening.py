@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 import unicodedata
 
 import numpy as np
@@ -196,3 +198,30 @@ def test_a_new_head_says_that_it_starts_at_zero(own, caplog):
 def test_nonsense_from_the_user_is_named_as_the_users(theirs, said, text):
     with pytest.raises(UsageError, match=text):
         load_model(theirs[1], **said)
+
+
+def test_a_wrong_number_of_layers_takes_no_memory(theirs, tmp_path):
+    """A network of that size would fill the machine before its tensors were found missing."""
+    tensors = load_file(theirs[1])
+    torch.save(tensors | {"blocks.9999999.norm1.weight": torch.ones(32)}, tmp_path / "huge.pth")
+    with pytest.raises(WeightsError, match="tensors are not those of 10000000 layers"):
+        load_model(tmp_path / "huge.pth", heads=4)
+    change_config(theirs[0], num_hidden_layers=9999999)
+    with pytest.raises(WeightsError, match="not those of 9999999 layers"):
+        load_model(theirs[0])
+
+
+def test_another_library_that_loaded_first_does_not_matter(own):
+    """transformers changes torch's constructors while it loads, and torch remembers some of them."""
+    folder = own(position_embedding="sincos_2d")
+    code = (
+        "import torch, transformers, sys\n"
+        "sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)\n"
+        "config = transformers.ViTConfig(**sizes)\n"
+        "import tempfile; place = tempfile.mkdtemp()\n"
+        "transformers.ViTModel(config).save_pretrained(place); transformers.ViTModel.from_pretrained(place)\n"
+        f"import vitral; print(vitral.load_model({str(folder)!r}).config.position_embedding)"
+    )
+    pytest.importorskip("transformers")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "sincos_2d", done.stderr

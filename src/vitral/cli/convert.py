@@ -60,7 +60,7 @@ def convert(
         for what in done.approximations:
             console.print(f"approximated: {what}")
         if done.difference is not None:
-            console.print(f"on the same pixels, outputs differ by up to {done.difference:.1e} of the largest")
+            console.print(f"outputs differ by up to {done.difference:.1e} of the largest")
         console.print(f"load it with: {document['usage']}")
 
     print_result(document, json, text)

@@ -81,6 +81,8 @@ def train(
     """
     given = recipe_fields.given()
     if print_recipe:
+        if recipe is None and model is None:
+            given = {"image_size": 0} | given  # the weights' own
         return _print_recipe(recipe or ("small-data" if model else "paper-finetune"), given, json)
     from vitral.workflow import train as work
 

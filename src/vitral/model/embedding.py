@@ -163,7 +163,7 @@ def resize_position_embedding(
 
 def sincos_2d(grid: tuple[int, int], dim: int, temperature: float = 10_000.0) -> Tensor:
     """Fixed position embeddings `(1, rows * columns, dim)`: sines and cosines of column, then row (Plain)."""
-    frequencies = temperature ** -torch.linspace(0, 1, dim // 4, dtype=torch.float64)
+    frequencies = temperature ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim // 4 - 1))
     row, column = _places(grid)
     angles_x, angles_y = column[:, None] * frequencies, row[:, None] * frequencies
     return torch.cat([angles_x.sin(), angles_x.cos(), angles_y.sin(), angles_y.cos()], dim=1).float()[None]

@@ -30,8 +30,8 @@ class Conversion:
         files: that it wrote.
         usage: a line of Python that loads them there; "" for vitral's own.
         approximations: what the format cannot say and says nearly.
-        difference: of the logits for that reason, on the same pixels: the largest, as a share of the largest logit;
-            None where there are no approximations.
+        difference: of the logits for that reason: the largest, as a share of the largest logit; None where there are
+            no approximations.
     """
 
     files: tuple[Path, ...]
@@ -69,6 +69,9 @@ def convert(
         raise UsageError(f"there is no format {to!r}: choose one of {', '.join(FORMATS)}")
     checkpoint = _resized(read_checkpoint(weights, overrides_from(said), image_size), image_size)
     out = Path(out)
+    if (out / "run.json").exists() or (to == "huggingface" and out.suffix in SUFFIXES):
+        what = "a run's own folder" if (out / "run.json").exists() else "a file"
+        raise UsageError(f"{out} is {what}: give a folder for the converted network alone")
     if to == "vitral":
         _refuse_existing([out / CONFIG, out / TENSORS], overwrite)
         write_checkpoint(out, checkpoint)
@@ -110,7 +113,7 @@ def write_tensors(file: Path, tensors: Tensors) -> None:
     """Write tensors in the format that the file's ending names, whole or not at all."""
     with written_whole(file) as stream:
         if file.suffix == ".npz":
-            arrays: dict[str, Any] = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+            arrays: dict[str, Any] = {name: _array(tensor) for name, tensor in tensors.items()}
             np.savez(stream, **arrays)
         elif file.suffix == ".safetensors":
             stream.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
@@ -124,15 +127,33 @@ def write_tensors(file: Path, tensors: Tensors) -> None:
 def measured_difference(one: Checkpoint, other: Checkpoint, images: int = 8) -> float:
     """The largest difference between the outputs of two checkpoints, as a share of the largest output.
 
-    On `images` of noise that is smooth as photographs are, the same each time.
+    On `images` pictures of noise that is smooth as photographs are, half as wide again as high, the same each time;
+    each checkpoint prepares them its own way.
     """
-    generator = torch.Generator().manual_seed(0)
-    height, width = one.config.image_size
-    coarse = torch.randn(images, one.config.channels, 8, 8, generator=generator)
-    fine = torch.randn(images, one.config.channels, height, width, generator=generator)
+    generator, channels = torch.Generator().manual_seed(0), one.config.channels
+    height, width = one.config.image_size[0], one.config.image_size[0] * 3 // 2
+    coarse = torch.randn(images, channels, 8, 12, generator=generator)
+    fine = torch.randn(images, channels, height, width, generator=generator)
     pictures = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear") + 0.2 * fine
-    first, second = one.model()(pictures), other.model()(pictures)
+    if channels in (1, 3):
+        pixels = (127.5 + 60 * pictures).clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+        first, second = (
+            checkpoint.model()(
+                torch.from_numpy(np.stack([checkpoint.preprocessing(image) for image in pixels]))
+            )
+            for checkpoint in (one, other)
+        )
+    else:
+        pictures = pictures[..., : one.config.image_size[1]]
+        first, second = one.model()(pictures), other.model()(pictures)
     return float((first - second).abs().max() / first.abs().max().clamp_min(torch.finfo(first.dtype).tiny))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """As numpy keeps it; bfloat16, which it does not know, as the bytes that JAX's own files have."""
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.int16).numpy().view("V2")
+    return tensor.numpy()
 
 
 def _nearest(

@@ -153,6 +153,11 @@ def _foreign(
         ) from error
     except ConfigError as error:
         raise WeightsError(f"these weights of {family.TITLE} contradict themselves: {error}") from error
+    units = reading.config.layers + sum(reading.config.resnet_layers or ())
+    if units > len(cleaned):  # before a network of this size is made
+        raise WeightsError(
+            f"{len(cleaned)} tensors are not those of {reading.config.layers} layers: fetch the file again"
+        )
     config, preprocessing = _overridden(reading.config, reading.preprocessing, overrides)
     ours = to_vitral(cleaned, family.rules(config, form), config, family.TITLE)
     settled = overrides.of(ViTConfig).keys() | overrides.of(Preprocessing).keys()

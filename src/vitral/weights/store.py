@@ -61,6 +61,11 @@ class Checkpoint:
         Raises:
             WeightsError: the tensors are not those of the architecture; the first is named with both shapes.
         """
+        if self.config.layers > len(self.tensors):  # before a network of this size is made
+            raise WeightsError(
+                f"the weights do not fit the architecture in config.json: {len(self.tensors)} tensors are not those of "
+                f"{self.config.layers} layers; take config.json and model.safetensors from one run"
+            )
         model = model_without_weights(self.config)
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}

@@ -149,8 +149,12 @@ def resolve_recipe(
     recipe: str | PathLike[str] | None, weights: object, recipe_fields: Mapping[str, Any]
 ) -> Recipe:
     """The recipe asked for, or the one that fits the start, with some fields changed."""
-    name = fspath(recipe) if recipe is not None else "small-data" if weights is None else "paper-finetune"
-    return recipe_for(name, **recipe_fields)
+    if recipe is not None:
+        return recipe_for(fspath(recipe), **recipe_fields)
+    if weights is None:
+        return recipe_for("small-data", **recipe_fields)
+    # The weights' own size within reason, see `starting`: the recipe's is asked for by its name.
+    return recipe_for("paper-finetune", **({"image_size": 0} | dict(recipe_fields)))
 
 
 @dataclass(frozen=True)

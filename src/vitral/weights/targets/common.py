@@ -164,7 +164,7 @@ def with_layer_scale(checkpoint: Checkpoint) -> Checkpoint:
 def with_head_over(checkpoint: Checkpoint, pool: str) -> Checkpoint:
     """A head over class token and average side by side, from one that sees either: what it did not see weighs zero."""
     config = checkpoint.config
-    if pool != "token_average" or config.pool not in ("token", "average") or not config.class_token:
+    if config.pool not in ("token", "average") or not config.class_token or config.norm_after_pool:
         return checkpoint
     tensors = dict(checkpoint.tensors)
     if config.num_classes:

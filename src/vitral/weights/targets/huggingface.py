@@ -119,7 +119,8 @@ def package(checkpoint: Checkpoint) -> Package:
         "config.json": settings(checkpoint, kind, name),
         "preprocessor_config.json": processor(checkpoint.preprocessing),
     }
-    usage = f'transformers.{name}.from_pretrained("{{folder}}")'
+    pooled = ", add_pooling_layer=False" if name == "ViTModel" and config.representation_size is None else ""
+    usage = f'transformers.{name}.from_pretrained("{{folder}}"{pooled})'
     if config.num_classes:
         usage = 'transformers.pipeline("image-classification", "{folder}")'
     return Package(tensors, documents, usage)

@@ -66,7 +66,8 @@ def package(checkpoint: Checkpoint) -> Package:
     form = (form_from(checkpoint, "torchvision") or usual) | {"head": usual["head"]}  # what its builders make
     tensors = family.dress(from_vitral(checkpoint.tensors, family.rules(config, form), TITLE), form)
     return Package(
-        tensors, usage=f'{_builder(config)}.load_state_dict(torch.load("{{path}}", weights_only=True))'
+        tensors,
+        usage=f'model = {_builder(config)}; model.load_state_dict(torch.load("{{path}}", weights_only=True))',
     )
 
 
