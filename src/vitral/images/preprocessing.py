@@ -124,7 +124,9 @@ class Preprocessing:
         """
         (resized_height, resized_width), (top, left) = self._placement(height, width)
         row, column = height / resized_height, width / resized_width
-        return left * column, top * row, (left + self.size[1]) * column, (top + self.size[0]) * row
+        # From the nearer edge each, so that a margin of nothing is the edge itself, to the last digit.
+        right, below = resized_width - left - self.size[1], resized_height - top - self.size[0]
+        return left * column, top * row, width - right * column, height - below * row
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON knows them, for config.json."""
