@@ -28,14 +28,17 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
 
 
-@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(
+    ("native", "speed_up", "precision"), [(True, 3.0, "bf16"), (True, 0.7, "fp32"), (False, 3.0, "fp32")]
+)
 def test_without_a_gpu_it_is_the_processor(
-    no_gpu: None, monkeypatch: pytest.MonkeyPatch, native: bool
+    no_gpu: None, monkeypatch: pytest.MonkeyPatch, native: bool, speed_up: float, precision: str
 ) -> None:
     monkeypatch.setattr(device_module, "cpu_multiplies_bf16", lambda: native)
+    monkeypatch.setattr(device_module, "bf16_speed_up", lambda: speed_up)
     compute = choose()
     assert compute.device == torch.device("cpu")
-    assert compute.precision == ("bf16" if native else "fp32")
+    assert compute.precision == precision
     assert "no GPU" in compute.device_reason
     assert "bf16" in compute.precision_reason
 
@@ -49,6 +52,25 @@ def test_bf16_is_taken_where_linux_says_the_processor_has_it() -> None:
         pytest.skip("no /proc/cpuinfo here")
     device_module.cpu_multiplies_bf16.cache_clear()
     assert device_module.cpu_multiplies_bf16() == bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags))
+
+
+def test_the_speed_of_bf16_is_that_of_its_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor made slow in one of the two is seen to be so."""
+    real = torch.nn.functional.linear
+
+    def slow_in(dtype: torch.dtype):
+        def product(tokens: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+            for _ in range(20 if tokens.dtype == dtype else 1):
+                found = real(tokens, weight)
+            return found
+
+        return product
+
+    speed_ups = []
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(device_module, "linear", slow_in(dtype))
+        speed_ups.append(device_module.bf16_speed_up.__wrapped__())
+    assert speed_ups[0] > 4 * speed_ups[1]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
