@@ -29,6 +29,29 @@ def weights_of(learner: Learner) -> list[Tensor]:
     return [weight.detach().clone() for weight in learner.weights.master]
 
 
+def test_the_share_of_a_layer_is_its_share_of_the_learning_rate(make_plan: Callable[..., Plan]) -> None:
+    """With plain gradient descent a weight's step is its gradient times its rate: half the rate, half the step."""
+    plain = {
+        "optimizer": "sgd",
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "clip_norm": 0.0,
+        "schedule": "constant",
+    }
+    moved = []
+    for decay in (1.0, 0.5):
+        plan = make_plan(**plain, **PLAIN, layer_decay=decay)
+        learner = make_learner(plan)
+        before = weights_of(learner)
+        train_step(learner, batches_of(plan, 1))
+        moved.append([after - start for start, after in zip(before, weights_of(learner), strict=True)])
+    names = learner.weights.names
+    for name, alike, by_layer in zip(names, *moved, strict=True):
+        share = {"embedding": 0.125, "blocks.0": 0.25, "blocks.1": 0.5}
+        expected = next((value for start, value in share.items() if name.startswith(start)), 1.0)
+        torch.testing.assert_close(by_layer, alike * expected, rtol=1e-3, atol=1e-7)
+
+
 def test_five_steps_are_those_of_a_plain_loop(
     make_plan: Callable[..., Plan], make_model: Callable[..., VisionTransformer]
 ) -> None:

@@ -233,3 +233,35 @@ def test_the_average_is_torchs() -> None:
         reference.update_parameters(layer)
     for mine, theirs in zip(averaged, reference.module.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs.detach())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "muon"])
+def test_layers_learn_slower_the_deeper_they_lie(
+    optimizer: str, make_model: Callable[..., VisionTransformer]
+) -> None:
+    """BEiT's scales: decay^(layers + 1 - layer), the embedding layer 0, the head and the last norm layers + 1."""
+    model = make_model()  # two layers
+    recipe = Recipe(optimizer=optimizer, layer_decay=0.5)  # type: ignore[arg-type]
+    shares = {
+        id(weight): group["share"]
+        for one in make_optimizers(recipe, model, Weights(model, torch.float32))
+        for group in one.param_groups
+        for weight in group["params"]
+    }
+    expected = {"embedding": 0.125, "blocks.0": 0.25, "blocks.1": 0.5, "norm": 1.0, "head": 1.0}
+    for name, weight in model.named_parameters():
+        parts = name.split(".")
+        assert shares[id(weight)] == expected[".".join(parts[:2]) if parts[0] == "blocks" else parts[0]], name
+
+
+def test_what_is_frozen_is_kept_in_fp32(make_model: Callable[..., VisionTransformer]) -> None:
+    model = make_model()
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name.startswith("head"))
+    weights = Weights(model, torch.bfloat16)
+    assert weights.names == ["head.weight", "head.bias"]
+    assert next(model.parameters()).dtype == torch.bfloat16
+    kept = weights.tensors(weights.master)
+    assert kept.keys() == before.keys()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in before.items())

@@ -1,5 +1,6 @@
 """Recipes: the paper's numbers, TOML out and in, and what a wrong field is answered."""
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from vitral.errors import ConfigError, UsageError
 from vitral.training import RECIPES, Recipe, recipe_for
-from vitral.training.recipe import to_toml
+from vitral.training.recipe import resolve_recipe, to_toml
 
 # The paper's tables 3 and 4.
 PRETRAINING = {
@@ -165,3 +166,58 @@ def test_an_unreadable_file_is_no_crash(tmp_path: Path) -> None:
 def test_a_recipe_cannot_be_changed_by_accident() -> None:
     with pytest.raises(AttributeError):
         Recipe().epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["finetune", "finetune-small"])
+def test_batch_rate_and_epochs_follow_from_the_images(name: str) -> None:
+    typical = recipe_for(name)
+    assert recipe_for(name, 1000) == typical  # what stands in the table is for a thousand images
+    before, smaller = None, 0
+    for images in (20, 240, 1000, 2500, 20_000, 1_300_000):
+        recipe = recipe_for(name, images)
+        assert 8 <= recipe.total_batch <= 512
+        assert recipe.batch_size <= 64
+        assert math.log2(recipe.total_batch).is_integer()
+        if 64 < images < 262_144:
+            assert 2**-0.5 <= recipe.total_batch / math.sqrt(images) <= 2**0.5
+        # The learning rate goes with the square root of the batch.
+        ratio = recipe.learning_rate / typical.learning_rate
+        assert ratio**2 == pytest.approx(recipe.total_batch / typical.total_batch, rel=0.05)
+        if before is not None:
+            assert recipe.epochs <= before.epochs  # fewer passes over more images,
+            assert recipe.epochs * images > before.epochs * smaller  # which are more in all
+        before, smaller = recipe, images
+
+
+def test_what_was_asked_for_does_not_follow(tmp_path: Path) -> None:
+    asked = {"epochs": 7, "batch_size": 5, "learning_rate": 0.5}
+    recipe = recipe_for("finetune", 60, **asked)
+    assert {name: getattr(recipe, name) for name in asked} == asked
+    file = tmp_path / "mine.toml"
+    file.write_text('recipe = "finetune"\nepochs = 4\n')
+    assert recipe_for(str(file), 100_000).epochs == 4
+    assert recipe_for(str(file), 100_000).batch_size == recipe_for("finetune", 100_000).batch_size
+
+
+@pytest.mark.parametrize(
+    ("images", "steps", "batch"),
+    [(1_281_167, 20_000, 512), (50_000, 10_000, 512), (4096, 320, 512), (3680, 500, 256), (240, 500, 16)],
+)
+def test_the_papers_fine_tuning_follows_table_4(images: int, steps: int, batch: int) -> None:
+    recipe = recipe_for("paper-finetune", images)
+    assert recipe.total_batch == batch
+    assert recipe.steps == steps
+    assert recipe.warmup_steps <= recipe.steps / 10
+    assert (recipe.optimizer, recipe.momentum, recipe.weight_decay, recipe.clip_norm) == (
+        "sgd",
+        0.9,
+        0.0,
+        1.0,
+    )
+
+
+def test_few_images_are_fine_tuned_from_the_probe() -> None:
+    assert resolve_recipe(None, True, {}, 240).head_start == "probe"
+    assert resolve_recipe(None, True, {}, 50_000) == recipe_for("finetune", 50_000)
+    assert resolve_recipe(None, False, {}, 240) == recipe_for("small-data")
+    assert resolve_recipe("paper-finetune", True, {"epochs": 3}, 240).epochs == 3

@@ -70,6 +70,7 @@ def assert_same(one: RunFolder, other: RunFolder) -> None:
         ("bf16", {"ema_decay": 0.9, "mixup": 0.8, "accumulate": 3}),
         ("fp32", {"optimizer": "sgd", "steps": 10, "warmup_steps": 3}),
         ("bf16", {"optimizer": "muon"}),
+        ("fp32", {"layer_decay": 0.7}),
     ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(
@@ -86,6 +87,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         assert json.loads((tmp_path / name / "run.json").read_text())["state"] == "interrupted"
         torch.manual_seed(step)
         assert_same(train(make_plan(precision=precision, **changes), name, resume=True), whole)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_frozen_comes_back_with_the_state(make_plan: MakePlan, train: Train, precision: str) -> None:
+    """A resumed run's network begins with other random numbers than the interrupted one's."""
+    whole = train(make_plan(precision=precision, freeze_backbone=True), "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(make_plan(precision=precision, freeze_backbone=True), "cut", signal_after(5))
+    plan = make_plan(precision=precision, freeze_backbone=True)
+    with torch.no_grad():
+        for weight in plan.model.parameters():
+            weight.normal_()
+    assert_same(train(plan, "cut", resume=True), whole)
 
 
 def test_a_run_may_be_stopped_again_and_again(make_plan: MakePlan, train: Train) -> None:

@@ -451,3 +451,48 @@ def test_other_errors_come_through(
     with pytest.raises(RuntimeError, match="something else"):
         train(plan)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_with_a_frozen_backbone_only_the_head_moves(
+    make_plan: MakePlan, train: Train, precision: str
+) -> None:
+    plan = make_plan(freeze_backbone=True, precision=precision, ema_decay=0.5)
+    before = {name: tensor.clone() for name, tensor in plan.model.state_dict().items()}
+    after = load_file(train(plan).weights)
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    assert moved == {"head.weight", "head.bias"}
+
+
+def test_training_ends_early_where_validation_finds_nothing_better(make_plan: MakePlan, train: Train) -> None:
+    """A learning rate of next to nothing never betters the first epoch."""
+    notices: list[str] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.text)
+
+    plan = make_plan(
+        epochs=20, learning_rate=1e-12, early_stopping=3, metric="accuracy", freeze_backbone=True
+    )
+    folder = train(plan, listen=listen)
+    epochs = folder.read_metrics()
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4]
+    assert folder.read_run()["state"] == "finished"
+    assert folder.read_run()["best"]["epoch"] == 1
+    assert "no better accuracy in 3 epochs" in notices[0]
+
+
+def test_early_stopping_waits_as_long_as_it_gets_better(make_plan: MakePlan, train: Train) -> None:
+    folder = train(make_plan(epochs=12, early_stopping=2, metric="loss"))
+    losses = [epoch["validation_loss"] for epoch in folder.read_metrics()]
+    best = 0
+    for epoch, loss in enumerate(losses):
+        best = epoch if loss < losses[best] else best
+        assert epoch - best < 2 or epoch == len(losses) - 1
+    assert len(losses) == 12 or len(losses) - 1 - best == 2
+
+
+def test_early_stopping_without_validation_is_refused(make_plan: MakePlan, make_data: MakeData) -> None:
+    with pytest.raises(DataError, match="--validation"):
+        make_plan(make_data(validation=0), early_stopping=2)

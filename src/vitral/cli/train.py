@@ -60,9 +60,9 @@ def train(
         resume: RUN that was interrupted; it goes on as it began. Only --time-limit, --device and --workers go with it.
         dry_run: Show what would be done and what it would cost, and stop before the first step.
         time_limit: End in this time, however far it is: 90s, 30m, 2h, 1h30m.
-        recipe: Recipe by name or from a .toml file; default: small-data with --model, paper-finetune with --from.
-            Others: paper-imagenet1k, paper-imagenet21k, tutorial.
-        print_recipe: Print the resolved recipe as TOML, and stop.
+        recipe: Recipe by name or from a .toml file; default: small-data with --model; with --from finetune-small, from
+            5,000 training images on finetune. Others: paper-finetune, paper-imagenet1k, paper-imagenet21k, tutorial.
+        print_recipe: Print the resolved recipe as TOML, and stop; with DATA as the number of its images asks for.
         seed: Seed of weights, order, augmentation and dropout.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; auto: bf16 where the device multiplies it natively.
@@ -81,9 +81,9 @@ def train(
     """
     given = recipe_fields.given()
     if print_recipe:
-        if recipe is None and model is None:
-            given = {"image_size": 0} | given  # the weights' own
-        return _print_recipe(recipe or ("small-data" if model else "paper-finetune"), given, json)
+        opening = {"validation": validation, "split_seed": split_seed, "group_by": group_by, "strict": strict}
+        opening |= {"columns": columns, "data_root": data_root}
+        return _print_recipe(recipe, model, given, data, opening, json)
     from vitral.workflow import train as work
 
     run = work(
@@ -129,11 +129,21 @@ def train(
     return 0
 
 
-def _print_recipe(name: str, given: dict, as_json: bool) -> int:
-    from vitral.training.recipe import recipe_for, to_toml
+def _print_recipe(
+    recipe: str | None, model: str | None, given: dict, data: str | None, opening: dict, as_json: bool
+) -> int:
+    from vitral.training.recipe import resolve_recipe, to_toml
 
-    resolved = recipe_for(name, **given).to_dict()
-    print_result(resolved, as_json, lambda console: console.print(to_toml(resolved), end=""))
+    images = None
+    if data is not None:
+        from vitral.workflow.options import Options
+
+        images = len(Options(data, **opening).open().split("train"))
+    resolved = resolve_recipe(recipe, model is None, given, images)
+    if images:
+        resolved = resolved.resolved(images)
+    values = resolved.to_dict()
+    print_result(values, as_json, lambda console: console.print(to_toml(values), end=""))
     return 0
 
 

@@ -34,6 +34,7 @@ def save_state(folder: Path, learner: Learner, progress: Progress, best: Best) -
     state = {
         "recipe": learner.recipe.to_dict(),
         "weights": [weight.detach() for weight in learner.weights.master],
+        "frozen": learner.weights.frozen,
         "average": learner.average,
         "optimizers": [optimizer.state_dict() for optimizer in learner.optimizers],
         "scaler": learner.scaler.state_dict(),
@@ -71,6 +72,7 @@ def load_state(folder: Path, learner: Learner) -> tuple[Progress, Best]:
         shapes = [weight.shape for weight in state["weights"]]
         if shapes != [weight.shape for weight in learner.weights.master]:
             raise WeightsError(f"{file} belongs to another architecture: restore the run's files")
+        learner.weights.set_frozen(state["frozen"])
         copy_all(learner.weights.master, state["weights"])
         learner.weights.show()
         if learner.average is not None:

@@ -123,7 +123,7 @@ def train_step(learner: Learner, group: list[Batch]) -> Tensor:
     rate = learning_rate(recipe, learner.step, learner.steps, learner.steps_per_epoch)
     for optimizer in learner.optimizers:
         for settings in optimizer.param_groups:
-            settings["lr"] = rate
+            settings["lr"] = rate * settings["share"]
 
     images_in_all = sum(len(batch.labels) for batch in group)
     figures = torch.zeros(2, device=learner.normalise.compute.device)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +15,20 @@ class Weights:
 
     In fp32 the two are the same tensors. In bf16 and fp16 the model itself is of that type, which spares every step
     the conversion of weights and activations; gradients are added up and applied in fp32 ("master weights",
-    Micikevicius et al. 2018).
+    Micikevicius et al. 2018). What does not learn (`requires_grad` is off) is kept in fp32 as it was.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         self.model = model
-        named = dict(model.named_parameters())
-        self.names = list(named)
-        self.working: list[Tensor] = list(named.values())
+        learning = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.copies = dtype != torch.float32
+        self.frozen: dict[str, Tensor] = {
+            name: weight.detach().clone() if self.copies else weight.detach()
+            for name, weight in model.named_parameters()
+            if not weight.requires_grad
+        }
+        self.names = list(learning)
+        self.working: list[Tensor] = list(learning.values())
         self.master: list[Tensor] = (
             [nn.Parameter(weight.detach().clone()) for weight in self.working]
             if self.copies
@@ -30,6 +36,20 @@ class Weights:
         )
         if self.copies:
             model.to(dtype)
+
+    def tensors(self, values: list[Tensor]) -> dict[str, Tensor]:
+        """All the model's weights by name, in fp32: `values` of those that learn, and what is frozen."""
+        return self.frozen | dict(zip(self.names, values, strict=True))
+
+    @torch.no_grad()
+    def set_frozen(self, values: dict[str, Tensor]) -> None:
+        """Give what does not learn these values, of the same names and shapes."""
+        if values.keys() != self.frozen.keys():
+            raise ValueError("other weights are frozen")
+        working = dict(self.model.named_parameters())
+        for name, value in values.items():
+            self.frozen[name].copy_(value)
+            working[name].copy_(value)
 
     def add_gradients(self) -> None:
         """Move the working copy's gradients to the masters, adding to what is there."""
@@ -58,26 +78,40 @@ def make_optimizers(recipe: Recipe, model: nn.Module, weights: Weights) -> tuple
     kernels = {f"{name}.weight" for name, module in model.named_modules() if is_kernel(module)}
     named = dict(zip(weights.names, weights.master, strict=True))
     hidden = [name for name in named if recipe.optimizer == "muon" and _is_hidden_matrix(name, named[name])]
-    rest = [name for name in named if name not in hidden]
-    decays = {name for name in named if recipe.decay == "all" or name in kernels}
-    groups = [
-        {"params": [named[name] for name in rest if name in decays], "weight_decay": recipe.weight_decay},
-        {"params": [named[name] for name in rest if name not in decays], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    layers = 1 + max((_layer(name, 0) for name in named), default=0)
+
+    def groups(names: list[str]) -> list[dict[str, Any]]:
+        """The weights of equal decay and equal share of the learning rate together, "share" beside each."""
+        found: dict[tuple[float, float], list[Tensor]] = {}
+        for name in names:
+            decay = recipe.weight_decay if recipe.decay == "all" or name in kernels else 0.0
+            share = recipe.layer_decay ** (layers - _layer(name, layers))
+            found.setdefault((decay, share), []).append(named[name])
+        return [
+            {"params": params, "weight_decay": decay, "share": share}
+            for (decay, share), params in found.items()
+        ]
+
+    rest = groups([name for name in named if name not in hidden])
     rate, betas = recipe.learning_rate, (recipe.momentum, recipe.beta2)
     if recipe.optimizer == "sgd":
-        return (torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=True),)
+        return (torch.optim.SGD(rest, lr=rate, momentum=recipe.momentum, fused=True),)
     if recipe.optimizer == "adam":
-        return (torch.optim.Adam(groups, lr=rate, betas=betas, fused=True),)
-    adamw = torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
+        return (torch.optim.Adam(rest, lr=rate, betas=betas, fused=True),)
+    adamw = torch.optim.AdamW(rest, lr=rate, betas=betas, fused=True)
     if not hidden:
         return (adamw,)
-    matrices = [named[name] for name in hidden]
     muon = torch.optim.Muon(
-        matrices, lr=rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
+        groups(hidden), lr=rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
     )
     return muon, adamw
+
+
+def _layer(name: str, head: int) -> int:
+    """The layer that a weight belongs to: 0 the embedding, then the blocks, and `head` for all that comes after."""
+    if name.startswith("embedding."):
+        return 0
+    return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else head
 
 
 def _is_hidden_matrix(name: str, weight: Tensor) -> bool:

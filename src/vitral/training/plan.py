@@ -123,6 +123,10 @@ def prepare(
         raise DataError(
             "the validation split has one class only, for which there is no auroc: give another --metric"
         )
+    if recipe.early_stopping and not data.split("validation"):
+        raise DataError(
+            "early stopping needs validation images: give --validation 0.15, or leave --early-stopping out"
+        )
     notices = list(data.notes)
     if recipe.total_batch > len(data.split("train")):
         notices.append(
@@ -187,6 +191,9 @@ def make_learner(plan: Plan) -> Learner:
     if compute.device.type == "cpu":
         keep_memory()
     model.to(compute.device, torch.float32).train()
+    for name, weight in model.named_parameters():
+        in_head = name.startswith(("head.", "distillation_head."))
+        weight.requires_grad_(in_head or not recipe.freeze_backbone)
     weights = Weights(model, compute.dtype)
     counts = list(plan.data.counts()["train"].values())
     return Learner(

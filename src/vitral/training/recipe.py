@@ -3,8 +3,10 @@
 import json
 import math
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -49,6 +51,15 @@ class Recipe:
     clip_norm: float = 1.0
     """Largest global norm of the gradient; 0: unlimited."""
 
+    # What learns, and how fast
+    freeze_backbone: bool = False
+    """Only the head learns."""
+    head_start: Literal["zero", "probe"] = "zero"
+    """Where a head for new classes starts: at zero (section 3.2), or at the linear probe of the frozen features, from
+    where everything learns (LP-FT, Kumar et al. 2022)."""
+    layer_decay: float = 1.0
+    """Every layer learns so many times as fast as the one after it (Bao et al. 2022); 1: all alike."""
+
     # What is asked
     loss: Literal["softmax", "sigmoid"] = "softmax"
     label_smoothing: float = 0.0
@@ -65,7 +76,7 @@ class Recipe:
     """Of the moving average of the weights, which is then what is evaluated and kept; 0: none."""
 
     # The model, where the recipe wants it otherwise than the model's name says ("": as it is)
-    pool: Literal["", "token", "average"] = ""
+    pool: Literal["", "token", "average", "token_average"] = ""
     position_embedding: Literal["", "none", "learned", "learned_2d", "sincos_2d", "rope"] = ""
     image_size: int = 0
     """Side in pixels; 0: the model's own."""
@@ -94,6 +105,8 @@ class Recipe:
     # What chooses
     metric: Literal["balanced_accuracy", "accuracy", "macro_f1", "auroc", "loss"] = "balanced_accuracy"
     """By which validation chooses the best weights."""
+    early_stopping: int = 0
+    """Epochs without a better value of metric after which the training ends; 0: it goes on to its end."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate"):
@@ -106,6 +119,7 @@ class Recipe:
             "weight_decay",
             "clip_norm",
             "image_size",
+            "early_stopping",
         ):
             self._require(getattr(self, name) >= 0, name, "at least 0")
         for name in ("color_jitter", "mixup", "cutmix", "randaugment"):
@@ -117,6 +131,7 @@ class Recipe:
         for name in ("random_crop", "random_erasing", "mix_probability"):
             self._require(0 <= getattr(self, name) <= 1, name, "between 0 and 1")
         self._require(self.learning_rate > 0, "learning_rate", "above 0")
+        self._require(0 < self.layer_decay <= 1, "layer_decay", "above 0 and up to 1")
         self._require(0 <= self.randaugment_magnitude <= 30, "randaugment_magnitude", "between 0 and 30")
         for field in fields(self):
             value, choices = getattr(self, field.name), getattr(field.type, "__args__", None)
@@ -182,6 +197,32 @@ RECIPES: dict[str, Recipe] = {
         image_size=384,
         clip_norm=1.0,
     ),
+    # What practice has added to section 3.2, for thousands of images: AdamW, layer-wise decay of the learning rate,
+    # drop path. Batch, learning rate and epochs follow from the number of images, see `_by_images`.
+    "finetune": Recipe(
+        epochs=10,
+        batch_size=32,
+        learning_rate=2e-4,
+        layer_decay=0.75,
+        weight_decay=0.0,
+        warmup_epochs=1.0,
+        random_crop=0.35,
+        label_smoothing=0.1,
+        drop_path=0.1,
+    ),
+    # The same for hundreds of images: it starts from the linear probe, so that few epochs are enough.
+    "finetune-small": Recipe(
+        epochs=5,
+        batch_size=32,
+        learning_rate=1e-4,
+        layer_decay=0.75,
+        weight_decay=0.0,
+        warmup_epochs=1.0,
+        random_crop=0.35,
+        label_smoothing=0.1,
+        drop_path=0.1,
+        head_start="probe",
+    ),
     # A small model from scratch on hundreds to thousands of small images (Plain's fixed positions and average
     # pooling, mixup); chosen by cross-validation inside food-vision-mini's training images.
     "small-data": Recipe(
@@ -212,8 +253,55 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def recipe_for(name_or_file: str, **changes: Any) -> Recipe:
+def _by_images(recipe: Recipe, images: int) -> Recipe:
+    """Batch, learning rate and epochs of AdamW for so many images, from the recipe's own, which are for `TYPICAL`.
+
+    The batch is the power of two nearest to the square root of the images, 8 to 512; the learning rate goes with the
+    batch's square root, as the noise of Adam's steps does (Malladi et al. 2022); the epochs go down with the images'
+    square root, so that more images are still seen more often in all.
+    """
+    total = min(512, max(8, 2 ** round(math.log2(math.sqrt(images)))))
+    batch = min(total, 64)
+    typical = 2 ** round(math.log2(math.sqrt(TYPICAL)))
+    return recipe.replace(
+        batch_size=batch,
+        accumulate=total // batch,
+        learning_rate=float(f"{recipe.learning_rate * math.sqrt(total / typical):.2g}"),
+        epochs=max(3, round(recipe.epochs * math.sqrt(TYPICAL / images))),
+    )
+
+
+def _as_the_paper(recipe: Recipe, images: int) -> Recipe:
+    """Table 4's steps by the size of its data sets, and a batch that few images can fill.
+
+    ImageNet (1.3 M images) 20,000 steps, CIFAR (50,000) 10,000, Pets and Flowers (thousands) 500. With fewer images
+    than eight batches of 512 the batch is an eighth of them, and no image is seen more than 40 times.
+    """
+    total = min(512, max(8, 2 ** int(math.log2(max(1, images // 8)))))
+    batch = min(total, recipe.batch_size)
+    steps = 20_000 if images > 200_000 else 10_000 if images > 20_000 else recipe.steps
+    steps = min(steps, max(1, 40 * images // total))
+    return recipe.replace(
+        batch_size=batch,
+        accumulate=total // batch,
+        steps=steps,
+        warmup_steps=min(recipe.warmup_steps, steps // 10),
+    )
+
+
+# Recipes whose batch, learning rate and length follow from the number of training images.
+TYPICAL, SMALL = 1000, 5000
+RULES: dict[str, Callable[[Recipe, int], Recipe]] = {
+    "finetune": _by_images,
+    "finetune-small": _by_images,
+    "paper-finetune": _as_the_paper,
+}
+
+
+def recipe_for(name_or_file: str, images: int | None = None, **changes: Any) -> Recipe:
     """The recipe of a name or of a TOML file, with some fields changed.
+
+    What nobody asked for follows, in some recipes (`RULES`), from the number of training images, where that is given.
 
     A TOML file holds fields of `Recipe`, and may name with `recipe = "NAME"` the one it starts from; the lines
     of a run's `recipe.toml` that are no part of a recipe (data, model, seed …) are passed over.
@@ -223,9 +311,9 @@ def recipe_for(name_or_file: str, **changes: Any) -> Recipe:
         ConfigError: a value out of its bounds.
     """
     if name_or_file in RECIPES:
-        recipe = RECIPES[name_or_file]
+        recipe = _named(name_or_file, images)
     elif name_or_file.endswith(".toml"):
-        recipe = _from_file(Path(name_or_file))
+        recipe = _from_file(Path(name_or_file), images)
     else:
         near = get_close_matches(name_or_file, RECIPES, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -261,7 +349,34 @@ RUN_FIELDS = (
 )
 
 
-def _from_file(path: Path) -> Recipe:
+def resolve_recipe(
+    name_or_file: str | PathLike[str] | None,
+    from_weights: bool,
+    changes: Mapping[str, Any],
+    images: int | None = None,
+) -> Recipe:
+    """The recipe asked for, or else the one that fits the start, with some fields changed.
+
+    Args:
+        name_or_file: as for `recipe_for`; None: small-data from scratch, and of weights finetune-small, or finetune
+            from `SMALL` training images on.
+        from_weights: whether the training starts from weights.
+        changes: the fields asked for one by one.
+        images: how many there are to train on, from which batch, learning rate and epochs follow where the recipe
+            says so; None while nobody knows.
+    """
+    if name_or_file is None:
+        fine_tuning = "finetune-small" if (images or 0) < SMALL else "finetune"
+        name_or_file = fine_tuning if from_weights else "small-data"
+    return recipe_for(fspath(name_or_file), images, **changes)
+
+
+def _named(name: str, images: int | None) -> Recipe:
+    recipe = RECIPES[name]
+    return RULES[name](recipe, images) if images and name in RULES else recipe
+
+
+def _from_file(path: Path, images: int | None) -> Recipe:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -271,10 +386,12 @@ def _from_file(path: Path) -> Recipe:
         ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"the recipe file {path} cannot be read as TOML: {error}") from error
-    base = RECIPES.get(str(values.pop("recipe", "small-data")))
-    if base is None:
+    base = str(values.pop("recipe", "small-data"))
+    if base not in RECIPES:
         raise UsageError(f"{path} starts from an unknown recipe: there are {', '.join(RECIPES)}")
-    return _changed(base, {name: value for name, value in values.items() if name not in RUN_FIELDS})
+    return _changed(
+        _named(base, images), {name: value for name, value in values.items() if name not in RUN_FIELDS}
+    )
 
 
 def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
@@ -285,8 +402,9 @@ def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
             hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
             raise UsageError(f"a recipe has no field {name!r}: {hint}")
         wanted = type(getattr(recipe, name))
-        if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else wanted):
-            kind = {int: "a whole number", float: "a number", str: "text"}[wanted]
+        fits = isinstance(value, (int, float) if wanted is float else wanted)
+        if not fits or isinstance(value, bool) != (wanted is bool):
+            kind = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[wanted]
             raise ConfigError(f"{name} must be {kind}, not {value!r}")
     return recipe.replace(**{name: type(getattr(recipe, name))(value) for name, value in changes.items()})
 

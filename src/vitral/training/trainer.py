@@ -53,16 +53,9 @@ def run(
         folder.update_run(state="running")
     try:
         with random_state_put_back(), stop_asked() as asked:
-            finished = _epochs(plan, folder, listen, learner, progress, best, asked)
-        if not finished:
-            listen(
-                Notice(
-                    Sentence(
-                        "the time limit ended the training; what it reached is evaluated and kept",
-                        "o tempo pedido acabou; o que o treino alcançou é avaliado e guardado",
-                    )
-                )
-            )
+            ended_by = _epochs(plan, folder, listen, learner, progress, best, asked)
+        if ended_by is not None:
+            listen(Notice(ended_by))
         _finish(plan, folder, progress, best)
     except BaseException as error:
         _write_model(plan, folder, learner, best)
@@ -85,8 +78,8 @@ def _epochs(
     progress: Progress,
     best: Best,
     asked: Callable[[], int],
-) -> bool:
-    """All epochs that are left; False where the time limit ended them."""
+) -> Sentence | None:
+    """All epochs that are left; where they were cut short, by what."""
     stream = plan.batches.stream(progress.epoch, progress.batch)
     started, written = monotonic() - progress.total_seconds, monotonic()
 
@@ -120,10 +113,26 @@ def _epochs(
         if asked():
             keep_state()
             raise Stopped(asked())
-        if out_of_time():
+        if out_of_time() or _waited_enough(plan, progress, best):
             break
     keep_state()
-    return learner.step >= learner.steps
+    if learner.step >= learner.steps:
+        return None
+    if out_of_time():
+        return Sentence(
+            "the time limit ended the training; what it reached is evaluated and kept",
+            "o tempo pedido acabou; o que o treino alcançou é avaliado e guardado",
+        )
+    return Sentence(
+        f"the training ended early: no better {plan.recipe.metric} in {plan.recipe.early_stopping} epochs",
+        f"o treino terminou antes: {plan.recipe.early_stopping} épocas sem {plan.recipe.metric} melhor",
+    )
+
+
+def _waited_enough(plan: Plan, progress: Progress, best: Best) -> bool:
+    """Whether validation has found nothing better for as long as the recipe waits."""
+    waits = plan.recipe.early_stopping
+    return waits > 0 and best.epoch is not None and progress.epoch - best.epoch >= waits
 
 
 def _measure_epoch(plan: Plan, learner: Learner, progress: Progress) -> dict[str, Any]:
@@ -153,7 +162,8 @@ def _measure_epoch(plan: Plan, learner: Learner, progress: Progress) -> dict[str
                 figures[f"{split}_accuracy"] = float((answers.argmax(axis=1) == labels).mean())
                 if split == "validation":
                     figures[f"validation_{plan.recipe.metric}"] = _metric(plan, labels, answers)
-    figures["learning_rate"] = learner.optimizers[0].param_groups[0]["lr"]
+    group = learner.optimizers[0].param_groups[0]
+    figures["learning_rate"] = group["lr"] / group["share"]
     figures["images_per_second"] = round(progress.images / progress.seconds, 1)
     spent = perf_counter() - began
     progress.total_seconds += spent
@@ -183,7 +193,7 @@ def _metric(plan: Plan, labels: np.ndarray, answers: np.ndarray) -> float:
 def _write_model(plan: Plan, folder: RunFolder, learner: Learner, best: Best) -> None:
     """Write the chosen weights, unless they have not changed since the last time."""
     if best.weights is not None:
-        tensors = dict(zip(learner.weights.names, best.weights, strict=True))
+        tensors = learner.weights.tensors(best.weights)
         write_checkpoint(
             folder.path, Checkpoint(plan.model.config, plan.preprocessing, plan.data.class_names, tensors)
         )

@@ -131,6 +131,9 @@ def told(recipe: dict[str, Any]) -> dict[str, Any]:
         idle.add("randaugment_magnitude")
     if {"mixup", "cutmix"} <= idle:
         idle.add("mix_probability")
+    for name, usual in (("layer_decay", 1), ("head_start", "zero")):
+        if recipe[name] == usual:
+            idle.add(name)
     if "steps" not in idle:
         idle.add("epochs")
     return {name: value for name, value in recipe.items() if name not in idle}

@@ -1,10 +1,11 @@
 """`train`: from DATA and a model to a complete run folder, in one call."""
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from inspect import signature
 from os import PathLike, fspath
 from pathlib import Path
@@ -23,8 +24,9 @@ from vitral.language import choose_language, in_both
 from vitral.model import VisionTransformer
 from vitral.reporting import write_batch
 from vitral.runs import RunFolder, versions
-from vitral.training import Event, Listener, Notice, Plan, Recipe, continue_from, prepare, recipe_for
+from vitral.training import Event, Listener, Notice, Plan, Recipe, continue_from, prepare
 from vitral.training import run as run_plan
+from vitral.training.recipe import resolve_recipe
 from vitral.weights import DEFAULT, find_source, overrides_from, read_config, write_config
 from vitral.workflow.options import SAID, Options, columns_text, open_own_data, read_options
 from vitral.workflow.overview import describe_plan
@@ -68,7 +70,8 @@ def train(
         data: DATA: a folder of class folders, a .csv, `digits`, `food-vision-mini`, `torchvision:NAME`.
         model: a MODEL, trained from random weights.
         weights: WEIGHTS to go on from; classes are matched by name. With neither, the catalogue's default.
-        recipe: a name in `RECIPES` or a TOML file; small-data for a `model`, paper-finetune for `weights`.
+        recipe: a name in `RECIPES` or a TOML file; small-data for a `model`, finetune-small or finetune for `weights`,
+            as the number of images says.
         output: the run folder; the next free runs/NAME-1, -2, … unless said.
         overwrite: replace a run that stands there.
         resume: a run that was interrupted; beside it only time_limit, device and workers are taken.
@@ -126,10 +129,10 @@ def train(
                     {name: recipe_fields.pop(name) for name in SAID if name in recipe_fields}
                 ),
             )
-            resolved = resolve_recipe(recipe, options.weights, recipe_fields)
+            resolve = partial(resolve_recipe, recipe, options.weights is not None, recipe_fields)
             if output is not None:
                 RunFolder(Path(output)).refuse_if_present(overwrite)
-            ready = _ready(options, resolved, recipe_fields, time_limit, display)
+            ready = _ready(options, resolve, recipe_fields, time_limit, display)
         overview = describe_plan(ready.plan, ready.options)
         overview["notes"] += ready.notices
         display.overview(overview)
@@ -145,18 +148,6 @@ def train(
         return Run(folder.path, overview)
 
 
-def resolve_recipe(
-    recipe: str | PathLike[str] | None, weights: object, recipe_fields: Mapping[str, Any]
-) -> Recipe:
-    """The recipe asked for, or the one that fits the start, with some fields changed."""
-    if recipe is not None:
-        return recipe_for(fspath(recipe), **recipe_fields)
-    if weights is None:
-        return recipe_for("small-data", **recipe_fields)
-    # The weights' own size within reason, see `starting`: the recipe's is asked for by its name.
-    return recipe_for("paper-finetune", **({"image_size": 0} | dict(recipe_fields)))
-
-
 @dataclass(frozen=True)
 class _Ready:
     """All that is known before the first step."""
@@ -168,18 +159,27 @@ class _Ready:
 
 
 def _ready(
-    options: Options, recipe: Recipe, asked: Collection[str], time_limit: float | None, display: Display
+    options: Options,
+    resolve: Callable[[int | None], Recipe],
+    asked: Collection[str],
+    time_limit: float | None,
+    display: Display,
 ) -> _Ready:
-    """Open DATA, make or load the model, and measure what training it will cost."""
+    """Open DATA, make or load the model, and measure what training it will cost.
+
+    `resolve` gives the recipe for so many training images, or before they are counted.
+    """
     if options.model is not None and options.weights is not None:
         raise UsageError("--model trains from scratch and --from goes on from weights: give one of them")
     # What is wrong with these shows before the images are looked at, which may take long.
     compute = choose(options.device, options.precision)
+    recipe = resolve(None)
     config = new_config(options.model, recipe) if options.model is not None else None
     if options.weights is not None:
         find_source(options.weights)
     data = options.open(progress=display.counting)
     display.close()
+    recipe = resolve(len(data.split("train")))
     if config is not None:
         start = start_anew(config, data, recipe, options.seed)
     else:
