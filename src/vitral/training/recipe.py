@@ -275,18 +275,13 @@ def _as_the_paper(recipe: Recipe, images: int) -> Recipe:
     """Table 4's steps by the size of its data sets, and a batch that few images can fill.
 
     ImageNet (1.3 M images) 20,000 steps, CIFAR (50,000) 10,000, Pets and Flowers (thousands) 500. With fewer images
-    than eight batches of 512 the batch is an eighth of them, and no image is seen more than 40 times.
+    than eight batches of 512 the batch is the largest power of two up to an eighth of them, so that an image is seen
+    some 60 times, as Pets' are.
     """
     total = min(512, max(8, 2 ** int(math.log2(max(1, images // 8)))))
     batch = min(total, recipe.batch_size)
     steps = 20_000 if images > 200_000 else 10_000 if images > 20_000 else recipe.steps
-    steps = min(steps, max(1, 40 * images // total))
-    return recipe.replace(
-        batch_size=batch,
-        accumulate=total // batch,
-        steps=steps,
-        warmup_steps=min(recipe.warmup_steps, steps // 10),
-    )
+    return recipe.replace(batch_size=batch, accumulate=total // batch, steps=steps)
 
 
 # Recipes whose batch, learning rate and length follow from the number of training images.
