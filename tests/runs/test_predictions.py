@@ -43,13 +43,26 @@ def assert_same(read, written):
     assert (read.class_names, read.paths, read.labels) == (written.class_names, written.paths, written.labels)
     assert (read.splits, read.predicted) == (written.splits, written.predicted)
     assert read.probabilities.shape == written.probabilities.shape
-    np.testing.assert_allclose(read.probabilities, written.probabilities, atol=5.1e-7)
+    np.testing.assert_array_equal(
+        read.probabilities.astype(written.probabilities.dtype), written.probabilities
+    )
 
 
 def test_awkward_names_survive(tmp_path):
     written = predictions_of(AWKWARD, AWKWARD)
     write_predictions(tmp_path / "predictions.csv", written)
     assert_same(read_predictions(tmp_path / "predictions.csv"), written)
+
+
+def test_a_networks_answers_come_back_to_the_last_digit(tmp_path):
+    logits = np.random.default_rng(1).normal(0, 12, (500, 4))
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    assert probabilities.min() < 1e-12
+    images = tuple(map(str, range(500)))
+    answers = Predictions(("a", "b", "c", "d"), images, images, ("test",) * 500, images, probabilities)
+    write_predictions(tmp_path / "predictions.csv", answers)
+    assert_same(read_predictions(tmp_path / "predictions.csv"), answers)
 
 
 TEXT = some.text(some.characters(codec="utf-8"), max_size=8)
@@ -87,8 +100,8 @@ def test_other_programs_read_the_columns_of_the_contract(tmp_path):
                 "label": "sushi",
                 "split": "test",
                 "predicted": "pizza",
-                "pizza": "0.750000",
-                "steak": "0.250000",
+                "pizza": "0.75",
+                "steak": "0.25",
             }
         ]
 

@@ -36,6 +36,8 @@ def train(
     workers: int | None = None,
     validation: float | None = None,
     split_seed: int = 0,
+    folds: int | None = None,
+    seeds: str | None = None,
     group_by: str | None = None,
     columns: str | None = None,
     data_root: str | None = None,
@@ -59,17 +61,21 @@ def train(
         overwrite: Replace the run that stands at --output.
         resume: RUN that was interrupted; it goes on as it began. Only --time-limit, --device and --workers go with it.
         dry_run: Show what would be done and what it would cost, and stop before the first step.
-        time_limit: End in this time, however far it is: 90s, 30m, 2h, 1h30m.
+        time_limit: End in this time, however far it is: 90s, 30m, 2h, 1h30m. Folds and seeds share it.
         recipe: Recipe by name or from a .toml file; default: small-data with --model; with --from finetune-small, from
             5,000 training images on finetune. Others: paper-finetune, paper-imagenet1k, paper-imagenet21k, tutorial.
         print_recipe: Print the resolved recipe as TOML, and stop; with DATA as the number of its images asks for.
         seed: Seed of weights, order, augmentation and dropout.
+        folds: Cross-validation: divide all images into so many parts and test each by a training on the others, in
+            RUN/fold-1, RUN/fold-2, and so on; DATA's own splits are joined. The same DATA and --split-seed give the
+            same folds, also to "vitral probe".
+        seeds: Train once from each of these seeds, such as 0,1,2, in RUN/seed-0, RUN/seed-1, and so on.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; auto: bf16 where the device multiplies it natively.
         compile: Whether to use torch.compile; default: where it saves more time than it takes.
         workers: Processes that read images; default: as fits the machine.
-        validation: Share of the training images to choose on, where DATA has test but no validation.
-        split_seed: Another number divides DATA without splits in another way.
+        validation: Share of the training images to choose on, where DATA has test but no validation, or with --folds.
+        split_seed: Another number divides DATA without splits, or into folds, in another way.
         group_by: "folder" or a regular expression on the path: members of a group stay on one side of the split.
         columns: A csv's other headings: path=id_code,label=diagnosis.
         data_root: Where the files of torchvision:NAME are.
@@ -103,6 +109,8 @@ def train(
         time_limit=_seconds(time_limit),
         validation=validation,
         split_seed=split_seed,
+        folds=folds,
+        seeds=seeds_from(seeds),
         group_by=group_by,
         columns=columns,
         data_root=data_root,
@@ -145,6 +153,15 @@ def _print_recipe(
     values = resolved.to_dict()
     print_result(values, as_json, lambda console: console.print(to_toml(values), end=""))
     return 0
+
+
+def seeds_from(text: str | None) -> tuple[int, ...] | None:
+    """`0,1,2` as numbers."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text, re.ASCII):
+        raise UsageError(f"--seeds {text} is no list of numbers: write them as 0,1,2")
+    return tuple(map(int, text.split(",")))
 
 
 def _seconds(text: str | None) -> float | None:

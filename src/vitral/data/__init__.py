@@ -1,5 +1,6 @@
 """DATA: from what the user names to labelled images in splits, ready to train and measure on."""
 
+from vitral.data.folds import count_folds, fold
 from vitral.data.labelled import (
     SPLITS,
     BadFile,
@@ -22,6 +23,8 @@ __all__ = [
     "Sizes",
     "SplitRow",
     "check_trainable",
+    "count_folds",
+    "fold",
     "open_data",
     "read_splits",
     "without_seen",

@@ -42,6 +42,8 @@ class Sample:
         group: the patient, product or scene it belongs to; "" where it belongs to itself only.
         hash: SHA-256 of the file's bytes (of shape and values for images that are no files), hexadecimal.
         source: the file's absolute path; None for images that are no files.
+        fold: which fold it is tested in, from 1; None where DATA was opened without folds. With folds `split` says on
+            which side it is in the runs that do not test it.
     """
 
     path: str
@@ -50,6 +52,7 @@ class Sample:
     group: str
     hash: str
     source: str | None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """`open_data`: from what the user names to labelled images in splits, everything checked on the way."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -18,24 +17,14 @@ from vitral.data.labelled import (
     Sizes,
 )
 from vitral.data.scan import Facts, Progress, scan_arrays, scan_files
+from vitral.data.sides import IN_PORTUGUESE, assign_sides
 from vitral.data.sources import Item, Listing, grouped, list_images
-from vitral.data.splits import (
-    Relations,
-    draw_splits,
-    leaks,
-    read_splits,
-    relate,
-    splits_from,
-    take_validation,
-)
 from vitral.errors import DataError, UsageError
 from vitral.images import read_image
 from vitral.language import Language, Sentence, count_of
 
 # More bad files than this share stop everything: then it is rather DATA that is wrong than a few files.
 MOST_BAD = 0.10
-
-_IN_PORTUGUESE = {"train": "treino", "validation": "validação", "test": "teste"}
 
 
 def open_data(
@@ -46,6 +35,7 @@ def open_data(
     group_by: str | None = None,
     validation: float | None = None,
     split_seed: int = 0,
+    folds: int | None = None,
     strict: bool = False,
     splits: str | PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -54,15 +44,17 @@ def open_data(
 
     DATA without splits is divided 70/15/15 as `draw_splits` describes. Where DATA has splits, images of
     validation and test that are also in train (or, for test, in validation), that are near-duplicates of
-    one there, or share a group with one there, are left out and counted.
+    one there, or share a group with one there, are left out and counted. With `folds` all images take part, whatever
+    split DATA has them in, and `fold` gives the images of each run.
 
     Args:
         spec: DATA, see the reference: a folder, a .csv, `digits`, `food-vision-mini`, `torchvision:NAME`.
         columns: a csv's other headings, {"path": "id_code"}.
         data_root: where the files of `torchvision:NAME` are; default: the cache, fetched if need be.
         group_by: "folder" or a regular expression on the path; members of a group stay on one side.
-        validation: share of the training images to choose on, where DATA has test but no validation.
-        split_seed: another number draws other splits.
+        validation: share of the training images to choose on, where DATA has test but no validation, or with `folds`.
+        split_seed: another number draws other splits and folds.
+        folds: into how many folds all images are divided, as `draw_folds` describes.
         strict: a single bad file is an error.
         splits: a run's splits.csv; its images take part as it says, all others are left out.
         progress: called with the number of images looked at so far and in all.
@@ -92,24 +84,25 @@ def open_data(
             )
     items, facts, arrays, bad_files = _usable(spec, listing, items, progress)
     _refuse(listing, items, bad_files, strict)
-    assigned, reasons, notes = _assign(items, facts, validation, split_seed, splits)
-    kept = [index for index in _by_split(assigned) if index not in reasons]
+    sides = assign_sides(items, facts, validation, split_seed, folds, splits)
+    kept = [index for index in _by_split(sides.splits) if index not in sides.left_out]
     class_names = _class_names(listing, [items[index].label for index in kept])
     number = {name: label for label, name in enumerate(class_names)}
     samples = tuple(
         Sample(
             path=item.path,
             label=number[item.label],
-            split=assigned[index],
+            split=sides.splits[index],
             group=item.group,
             hash=facts[index].hash,
             source=str(item.file) if item.file else None,
+            fold=sides.folds[index] if sides.folds else None,
         )
         for index, item in ((index, items[index]) for index in kept)
     )
     channels = 3 if arrays is None else arrays[0].shape[2]
     held = arrays is not None
-    left_out = [LeftOut(items[index].path, reason) for index, reason in reasons.items()]
+    left_out = [LeftOut(items[index].path, reason) for index, reason in sides.left_out.items()]
     return LabelledImages(
         spec=spec,
         name=listing.name,
@@ -119,8 +112,8 @@ def open_data(
         left_out=(*listing.left_out, *left_out),
         channels=channels,
         sizes=_sizes([facts[index] for index in kept]),
-        notes=(*listing.notes, *_notes(listing, items, facts), *notes, *_thin(samples, class_names)),
-        splits_given=items[0].split is not None or splits is not None,
+        notes=(*listing.notes, *_notes(listing, items, facts), *sides.notes, *_thin(samples, class_names)),
+        splits_given=(items[0].split is not None and folds is None) or splits is not None,
         reader=_reader(items, arrays),
         keep=not held and sum(channels * facts[i].height * facts[i].width for i in kept) <= MEMORY,
     )
@@ -173,101 +166,6 @@ def _refuse(listing: Listing, items: Sequence[Item], bad_files: Sequence[BadFile
         )
 
 
-def _assign(
-    items: Sequence[Item],
-    facts: Sequence[Facts],
-    validation: float | None,
-    split_seed: int,
-    splits: str | PathLike[str] | None,
-) -> tuple[list[str], dict[int, str], list[Sentence]]:
-    """One split an item, why some are left out (position -> reason), and notes about both."""
-    given = [item.split for item in items if item.split is not None]
-    if splits is not None:
-        assigned = splits_from({row.path: row for row in read_splits(splits)}, items, facts)
-        reasons = {
-            index: f"not among the images of {splits}" for index, split in enumerate(assigned) if not split
-        }
-        note = Sentence(
-            f"{count_of(len(reasons), 'image')} left out: not among those of {splits}",
-            f"{count_of(len(reasons), 'imagem|imagens', 'pt')} fora da conta: não estão entre as de {splits}",
-        )
-        return assigned, reasons, [note] if reasons else []
-    if validation is not None and (not given or "validation" in given or "train" not in given):
-        there = "DATA without splits is divided 70/15/15" if not given else f"DATA has {_listed(given)}"
-        raise UsageError(
-            f"--validation takes images from train where there is no validation, but {there}: leave it out"
-        )
-    related = relate(items, facts)
-    if not given:
-        assigned = draw_splits(items, facts, related, split_seed)
-        return assigned, {}, _drawn_notes(items, assigned, related, split_seed)
-    assigned = given
-    if validation is not None:
-        assigned = take_validation(assigned, items, facts, related, validation, split_seed)
-    reasons = leaks(assigned, items, related)
-    return assigned, reasons, _leak_notes(assigned, reasons)
-
-
-def _drawn_notes(
-    items: Sequence[Item], assigned: Sequence[str], related: Relations, seed: int
-) -> list[Sentence]:
-    counts = Counter(assigned)
-    shares = ", ".join(f"{counts[split]:,} {split}" for split in SPLITS)
-    parts = ", ".join(f"{_IN_PORTUGUESE[split]} {counts[split]:,}".replace(",", ".") for split in SPLITS)
-    notes = [
-        Sentence(
-            f"no splits in DATA: divided 70/15/15 by content with split seed {seed} into {shares}",
-            f"DATA não traz divisão: repartida 70/15/15 pelo conteúdo (--split-seed {seed}): {parts}",
-        )
-    ]
-    groups = {item.group for item in items if item.group}
-    if groups:
-        grouped_images = sum(bool(item.group) for item in items)
-        notes.append(
-            Sentence(
-                f"{count_of(grouped_images, 'image')} in {count_of(len(groups), 'group')}, each kept on one side",
-                f"{count_of(grouped_images, 'imagem|imagens', 'pt')} em "
-                f"{count_of(len(groups), 'grupo, inteiro|grupos, cada um inteiro', 'pt')} em um só lado",
-            )
-        )
-    repeated = [count for count in Counter(related.near.tolist()).values() if count > 1]
-    if repeated:
-        notes.append(
-            Sentence(
-                f"{sum(repeated):,} images are near-duplicates of one another and stay on one side: "
-                f"{count_of(len(repeated), 'set')}, the largest of {max(repeated):,}",
-                f"{count_of(sum(repeated), 'imagem|imagens', 'pt')} quase iguais entre si ficam do mesmo lado: "
-                f"{count_of(len(repeated), 'conjunto|conjuntos', 'pt')}, o maior com {max(repeated)}",
-            )
-        )
-    return notes
-
-
-def _leak_notes(assigned: Sequence[str], reasons: Mapping[int, str]) -> list[Sentence]:
-    """How many images left which split, and for which kind of reason."""
-    kinds = {
-        "the same image": ("the same image is also in", "a mesma imagem está também em"),
-        "nearly the same": ("a near-duplicate is in", "há uma quase igual em"),
-        "its group": ("a member of their group is in", "há uma do mesmo grupo em"),
-    }
-    notes = []
-    for split, others in (("validation", ("train",)), ("test", ("train", "validation"))):
-        for start, (said, dito) in kinds.items():
-            count = sum(
-                assigned[index] == split and reason.startswith(start) for index, reason in reasons.items()
-            )
-            if count:
-                where = " ou ".join(_IN_PORTUGUESE[other] for other in others)
-                notes.append(
-                    Sentence(
-                        f"{count_of(count, f'{split} image')} left out: {said} {' or '.join(others)}",
-                        f"{count_of(count, 'imagem|imagens', 'pt')} de {_IN_PORTUGUESE[split]} fora da conta: "
-                        f"{dito} {where}",
-                    )
-                )
-    return notes
-
-
 def _notes(listing: Listing, items: Sequence[Item], facts: Sequence[Facts]) -> list[Sentence]:
     notes = []
     if listing.left_out:
@@ -304,7 +202,7 @@ def _thin(samples: Sequence[Sample], class_names: Sequence[str]) -> list[Sentenc
             notes.append(
                 Sentence(
                     f"no {split} image of {_named(absent)}",
-                    f"nenhuma imagem de {_IN_PORTUGUESE[split]} de {_named(absent, 'pt')}",
+                    f"nenhuma imagem de {IN_PORTUGUESE[split]} de {_named(absent, 'pt')}",
                 )
             )
     return notes
@@ -351,7 +249,3 @@ def _named(names: Sequence[str], language: Language = "en") -> str:
         return f"classe{'s' if len(names) > 1 else ''} {', '.join(map(repr, names[:3]))}{more}"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"class{'es' if len(names) > 1 else ''} {', '.join(map(repr, names[:3]))}{more}"
-
-
-def _listed(given: Sequence[str]) -> str:
-    return " and ".join(split for split in SPLITS if split in given)

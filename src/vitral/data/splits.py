@@ -21,6 +21,7 @@ from vitral.images import near_duplicates
 # The shares of an undivided DATA, as the bounds of a number drawn from [0, 1).
 TRAIN_BELOW, VALIDATION_BELOW = 0.70, 0.85
 HEADINGS = ("path", "label", "split", "group", "hash")
+FOLD = "fold"  # one column more where there are folds
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def draw_splits(items: Sequence[Item], facts: Sequence[Facts], related: Relation
     """
     splits = [""] * len(items)
     for cluster in related.clusters():
-        number = _drawn("split", seed, cluster, items, facts)
+        number = drawn("split", seed, cluster, items, facts)
         split = "train" if number < TRAIN_BELOW else "validation" if number < VALIDATION_BELOW else "test"
         for index in cluster:
             splits[index] = split
@@ -94,7 +95,7 @@ def take_validation(
     taken = list(splits)
     for cluster in related.clusters():
         training = [index for index in cluster if splits[index] == "train"]
-        if training and _drawn("validation", seed, training, items, facts) < share:
+        if training and drawn("validation", seed, training, items, facts) < share:
             for index in training:
                 taken[index] = "validation"
     return taken
@@ -130,22 +131,25 @@ def leaks(splits: Sequence[str], items: Sequence[Item], related: Relations) -> d
 
 @dataclass(frozen=True)
 class SplitRow:
-    """One line of splits.csv; label is the class's name."""
+    """One line of splits.csv; label is the class's name, fold is None where there are no folds."""
 
     path: str
     label: str
     split: str
     group: str
     hash: str
+    fold: int | None = None
 
 
 def write_splits(path: str | PathLike[str], samples: Sequence[Sample], class_names: Sequence[str]) -> None:
-    """Write splits.csv: path, label, split, group, hash, one line a sample."""
+    """Write splits.csv: path, label, split, group, hash, one line a sample; with folds the fold, too."""
+    folds = any(sample.fold for sample in samples)
     with written_whole(Path(path), "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADINGS)
+        writer.writerow((*HEADINGS, FOLD) if folds else HEADINGS)
         for sample in samples:
-            writer.writerow((sample.path, class_names[sample.label], sample.split, sample.group, sample.hash))
+            cells = (sample.path, class_names[sample.label], sample.split, sample.group, sample.hash)
+            writer.writerow((*cells, sample.fold) if folds else cells)
 
 
 def read_splits(path: str | PathLike[str]) -> tuple[SplitRow, ...]:
@@ -154,12 +158,13 @@ def read_splits(path: str | PathLike[str]) -> tuple[SplitRow, ...]:
         with open(path, encoding="utf-8", newline="") as file:
             lines = csv.reader(file)
             headings = next(lines, [])
-            if tuple(headings) != HEADINGS:
+            if tuple(headings) not in (HEADINGS, (*HEADINGS, FOLD)):
                 raise DataError(f"{path} is no splits.csv: its headings are not {','.join(HEADINGS)}")
-            rows = tuple(SplitRow(*cells) for cells in lines)
+            count = len(HEADINGS)
+            rows = tuple(SplitRow(*row[:count], *map(int, row[count:])) for row in lines)  # type: ignore[arg-type]
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): name the splits.csv of a run") from None
-    except (TypeError, UnicodeDecodeError, csv.Error) as error:
+    except (TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{path} is damaged ({error}): restore it, or train anew") from None
     wrong = next((row for row in rows if row.split not in SPLITS), None)
     if wrong:
@@ -187,7 +192,7 @@ def splits_from(table: Mapping[str, SplitRow], items: Sequence[Item], facts: Seq
     return [table[item.path].split if item.path in table else "" for item in items]
 
 
-def _drawn(
+def drawn(
     purpose: str, seed: int, cluster: Sequence[int], items: Sequence[Item], facts: Sequence[Facts]
 ) -> float:
     """The cluster's number in [0, 1), uniform over seeds and contents, different for every purpose."""

@@ -3,6 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vitral.reporting.curves import curve
 from vitral.reporting.page import write_page
 from vitral.reporting.report import plain
 from vitral.reporting.texts import Wording, wording_of
-from vitral.runs import paired_difference
+from vitral.runs import PairedDifference, paired_difference
 
 STYLES = 6
 
@@ -40,27 +41,66 @@ def write_comparison(run_paths: Sequence[str | Path], output: str | Path, langua
         VitralError: a file of a run is damaged.
     """
     words = wording_of(language)
-    if len({Path(path).resolve() for path in run_paths}) < max(2, len(run_paths)):
-        raise UsageError("a comparison needs at least two runs, each named once")
-    runs = [read_run(path) for path in run_paths]
+    runs = _read(run_paths)
     names = _names(runs, run_paths)
+    pairs = [_pair(run, runs[0]) for run in runs[1:]]
     return write_page(
         Path(output),
         "comparison.html",
         words,
         names=names,
         results=[
-            _result(run, name, index, words)
+            result_row(run, name, index, words)
             for index, (run, name) in enumerate(zip(runs, names, strict=True))
         ],
-        curves=_curves(runs, names, words),
+        curves=overlaid_curves(runs, names, words),
         differences=[
-            _difference(run, runs[0], name, index, words)
-            for index, (run, name) in enumerate(zip(runs, names, strict=True))
-            if index > 0
+            _difference(pair, name, index, words)
+            for index, (pair, name) in enumerate(zip(pairs, names[1:], strict=True), start=1)
         ],
         recipes=_recipe_differences(runs),
     )
+
+
+def compare(run_paths: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """How much better every run but the first answers the images that both it and the first were measured on.
+
+    Args:
+        run_paths: two or more run folders; of those with folds or seeds the answers of all parts count.
+
+    Returns:
+        An object a run, ready for JSON: run, against, images (that both answered), difference (of the accuracies,
+        -1..1) and its 95 % interval (both None where there is no such image), groups (that the interval stands on; None
+        where every image stands for itself), only_run and only_against (images that one of the two answers better).
+
+    Raises:
+        UsageError, VitralError: as `write_comparison`.
+    """
+    runs = _read(run_paths)
+    names = _names(runs, run_paths)
+    found = []
+    for run, name in zip(runs[1:], names[1:], strict=True):
+        pair = _pair(run, runs[0])
+        paired = pair.paired
+        found.append(
+            {
+                "run": name,
+                "against": names[0],
+                "images": paired.images if paired else 0,
+                "difference": paired.difference if paired else None,
+                "interval": list(paired.interval) if paired else None,
+                "groups": paired.groups if paired else None,
+                "only_run": pair.here,
+                "only_against": pair.there,
+            }
+        )
+    return found
+
+
+def _read(run_paths: Sequence[str | Path]) -> list[RunContent]:
+    if len({Path(path).resolve() for path in run_paths}) < max(2, len(run_paths)):
+        raise UsageError("a comparison needs at least two runs, each named once")
+    return [read_run(path) for path in run_paths]
 
 
 def _names(runs: Sequence[RunContent], paths: Sequence[str | Path]) -> list[str]:
@@ -73,7 +113,8 @@ def _style(index: int) -> str:
     return f"run{index % STYLES}"
 
 
-def _result(run: RunContent, name: str, index: int, words: Wording) -> dict[str, Any]:
+def result_row(run: RunContent, name: str, index: int, words: Wording) -> dict[str, Any]:
+    """A run's line in a table of results."""
     parameters, seconds = run.facts.get("model", {}).get("parameters"), run.facts.get("seconds")
     weak = run.majority is not None and run.is_weak
     return {
@@ -89,7 +130,9 @@ def _result(run: RunContent, name: str, index: int, words: Wording) -> dict[str,
     }
 
 
-def _curves(runs: Sequence[RunContent], names: Sequence[str], words: Wording) -> dict[str, Any] | None:
+def overlaid_curves(
+    runs: Sequence[RunContent], names: Sequence[str], words: Wording
+) -> dict[str, Any] | None:
     """Accuracy and loss by epoch, on the first kind of images that all runs measured."""
     for split in ("validation", "test", "train"):
         measures = {}
@@ -105,6 +148,7 @@ def _curves(runs: Sequence[RunContent], names: Sequence[str], words: Wording) ->
             legend = next(iter(measures.values()))
             return {
                 "legend": legend,
+                "level": None,
                 "charts": charts,
                 "lead": words.say("comparison_curves_lead", split=words[split]),
             }
@@ -121,36 +165,51 @@ def _chart(measure: str, series: Sequence[Series], words: Wording) -> str:
     return line_chart(series, epochs, height, words=words, alt=words[f"{measure}_alt"])
 
 
-def _difference(run: RunContent, base: RunContent, name: str, index: int, words: Wording) -> dict[str, Any]:
-    """How much better this run answers the images that both were measured on."""
+@dataclass(frozen=True)
+class _Pair:
+    """Two runs on the images that both answered; `here` and `there`: how many each of them answers better."""
+
+    paired: PairedDifference | None
+    here: int
+    there: int
+
+
+def _pair(run: RunContent, base: RunContent) -> _Pair:
     ours, theirs = _right_by_image(run), _right_by_image(base)
     shared = [key for key in ours if key in theirs]
-    row: dict[str, Any] = {"name": name, "style": _style(index), "images": len(shared), "paired": None}
     if not shared:
-        return row | {"verdict": words["no_shared_images"]}
+        return _Pair(None, 0, 0)
     here = np.array([ours[key][0] for key in shared])
     there = np.array([theirs[key][0] for key in shared])
     paired = paired_difference(here, there, [ours[key][1] for key in shared])
-    low, high = paired.interval
+    return _Pair(paired, int((here > there).sum()), int((there > here).sum()))
+
+
+def _difference(pair: _Pair, name: str, index: int, words: Wording) -> dict[str, Any]:
+    """A run's line in the table of differences."""
+    row: dict[str, Any] = {"name": name, "style": _style(index), "paired": pair.paired}
+    if pair.paired is None:
+        return row | {"images": 0, "verdict": words["no_shared_images"]}
+    low, high = pair.paired.interval
     verdict = "better" if low > 0 else "worse" if high < 0 else "no_difference"
     return row | {
-        "paired": paired,
+        "images": pair.paired.images,
         "verdict": words[verdict],
-        "here": int((here & ~there).sum()),
-        "there": int((there & ~here).sum()),
+        "here": pair.here,
+        "there": pair.there,
     }
 
 
-def _right_by_image(run: RunContent) -> dict[Key, tuple[bool, str]]:
-    """For each image of the evaluated split: whether the answer is right, and the image's group."""
-    if run.answers is None:
+def _right_by_image(run: RunContent) -> dict[Key, tuple[float, str]]:
+    """For each image of the evaluated split: the share of the run's answers that are right, and the image's group."""
+    if run.answers is None or run.correct is None:
         return {}
     known = _splits(run)
     seen: Counter[tuple[str, str]] = Counter()
     found = {}
-    for path, label, right in zip(run.answers.paths, run.answers.labels, run.answers.right, strict=True):
+    for path, label, right in zip(run.answers.paths, run.answers.labels, run.correct.tolist(), strict=True):
         group, content = known.get(path, ("", path))
-        found[content, label, seen[content, label]] = bool(right), group
+        found[content, label, seen[content, label]] = right, group
         seen[content, label] += 1
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vitral.errors import VitralError
-from vitral.runs import RunFolder, read_predictions
+from vitral.runs import RunFolder, read_predictions, share_right
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ class RunContent:
         return self.path.resolve().name
 
     @property
+    def kind(self) -> str | None:
+        """What was repeated, "folds" or "seeds"; None for a single training."""
+        return self.facts.get("kind")
+
+    @property
     def best_epoch(self) -> int | None:
         """The epoch that the validation images chose; None where nothing was chosen."""
         best = self.facts.get("best") or {}
@@ -93,6 +98,16 @@ class RunContent:
             np.array(predictions.predicted, dtype=object)[chosen],
             predictions.probabilities[chosen].max(axis=1, initial=0.0),
         )
+
+    @cached_property
+    def correct(self) -> np.ndarray | None:
+        """(images,) 0..1, whether each of `answers` is right; of several seeds the share of those that are."""
+        if self.answers is None:
+            return None
+        if self.kind != "seeds":
+            return self.answers.right.astype(np.float64)
+        shares = share_right(self.folder)
+        return np.array([shares[path] for path in self.answers.paths])
 
 
 def read_run(path: str | Path) -> RunContent:

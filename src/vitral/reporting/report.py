@@ -28,6 +28,7 @@ DENSE = 16
 PAIRS = 20
 FILES = 50
 WIDE_INTERVAL = 0.2
+FOLDS = 10
 
 
 def write_report(
@@ -55,30 +56,35 @@ def write_report(
     """
     words = wording_of(language)
     run = read_run(run_path)
+    content = report_content(run, words, language, images, explain)
+    return write_page(run.folder.report, "report.html", words, **content)
+
+
+def report_content(
+    run: RunContent, words: Wording, language: Language, images: ReadImage | None, explain: Explain | None
+) -> dict[str, Any]:
+    """What the template of the report is filled with; see `write_report`."""
     evaluation = run.evaluation
     low, high = evaluation["accuracy_interval"] if evaluation else (None, None)
-    return write_page(
-        run.folder.report,
-        "report.html",
-        words,
-        name=run.name,
-        evaluation=evaluation,
-        low=low,
-        high=high,
-        majority=run.majority,
-        share=lambda value: "–" if value is None else words.percent(value),
-        verdicts=_verdicts(run, words, language),
-        measures=_measures(evaluation, words),
-        facts=_facts(run, words, language),
-        curves=_curves(run, words),
-        confusion=_confusion(evaluation, words),
-        classes=list(evaluation["per_class"].items()) if evaluation else [],
-        reliability=_reliability(run.answers, words),
-        examples=_examples(run.answers, images, explain),
-        images=_images(run.facts.get("data", {}), words, with_names=images is not None),
-        recipe=[(key, plain(value)) for key, value in run.recipe.items()],
-        versions=_versions(run.facts, words),
-    )
+    return {
+        "name": run.name,
+        "evaluation": evaluation,
+        "low": low,
+        "high": high,
+        "majority": run.majority,
+        "share": lambda value: "–" if value is None else words.percent(value),
+        "verdicts": _verdicts(run, words, language),
+        "measures": _measures(evaluation, words),
+        "facts": _facts(run, words, language),
+        "curves": _curves(run, words),
+        "confusion": _confusion(evaluation, words),
+        "classes": list(evaluation["per_class"].items()) if evaluation else [],
+        "reliability": _reliability(run.answers, words),
+        "examples": _examples(run.answers, images, explain),
+        "images": _images(run.facts.get("data", {}), words, with_names=images is not None),
+        "recipe": [(key, plain(value)) for key, value in run.recipe.items()],
+        "versions": _versions(run.facts, words),
+    }
 
 
 def plain(value: Any) -> str:
@@ -95,7 +101,8 @@ def _verdicts(run: RunContent, words: Wording, language: Language) -> list[dict[
 
     state = run.facts["state"]
     if state in ("running", "interrupted", "failed"):
-        say(words[state], words.say("state_why", epochs=words.counted("epoch_count", len(run.metrics))))
+        done = _done(run, words)
+        say(words[state], words.say("state_why", done=done))
     evaluation, majority = run.evaluation, run.majority
     if evaluation is None or majority is None:
         say(words["no_evaluation"], words["no_evaluation_why"])
@@ -180,10 +187,10 @@ def _facts(run: RunContent, words: Wording, language: Language) -> list[dict[str
     if facts.get("seconds") is not None:
         length = words.say(
             "training_length",
-            epochs=words.counted("epoch_count", len(run.metrics)),
+            done=_done(run, words),
             duration=words.duration(facts["seconds"]),
         )
-        say("training", length, _chosen(run, words))
+        say("training", length, None if run.kind else _chosen(run, words))
     if facts.get("started"):
         say("started", words.moment(facts["started"]))
     if machine := facts.get("machine"):
@@ -223,6 +230,13 @@ def _input(config: dict[str, Any], words: Wording) -> str | None:
     return words.say("input", width=width, height=height)
 
 
+def _done(run: RunContent, words: Wording) -> str:
+    """How much was trained: so many epochs, or so many folds or seeds."""
+    if run.kind is None:
+        return words.counted("epoch_count", len(run.metrics))
+    return words.counted(f"{run.kind}_count", sum(part.evaluation.exists() for part in run.folder.parts()))
+
+
 def _chosen(run: RunContent, words: Wording) -> str:
     if run.best_epoch is None:
         return words["training_last"]
@@ -258,7 +272,7 @@ def _curves(run: RunContent, words: Wording) -> dict[str, Any] | None:
     baseline = run.majority and words.say(
         "chance", label=run.majority.label, majority=words.percent(run.majority.accuracy)
     )
-    return {"legend": legend, "level": baseline, "charts": charts}
+    return {"legend": legend, "level": baseline, "charts": charts, "lead": words["curves_lead"]}
 
 
 def _lines(curves: dict[str, tuple[tuple[float, float], ...]], words: Wording) -> list[Series]:
@@ -338,15 +352,18 @@ def _examples(
 
 
 def _images(data: dict[str, Any], words: Wording, *, with_names: bool) -> dict[str, Any] | None:
-    """How many images of each class each split has, and what was left out."""
+    """How many images of each class each split or fold has, and what was left out."""
     if not data:
         return None
-    by_split = data["images"]
-    splits = [split for split in SPLITS if split in by_split]
-    labels = list(dict.fromkeys(name for split in splits for name in by_split[split]))
+    folds = data.get("folds", ())
+    if 0 < len(folds) <= FOLDS:
+        columns = {f"{words['fold']} {number}": counts for number, counts in enumerate(folds, start=1)}
+    else:
+        columns = {words[split]: data["images"][split] for split in SPLITS if split in data["images"]}
+    labels = list(dict.fromkeys(name for counts in columns.values() for name in counts))
     rows = []
     for label in labels:
-        counts = [by_split[split].get(label, 0) for split in splits]
+        counts = [by_class.get(label, 0) for by_class in columns.values()]
         rows.append((label, [*counts, sum(counts)]))
     totals = [sum(counts) for counts in zip(*(counts for _, counts in rows), strict=True)]
     left = []
@@ -360,7 +377,8 @@ def _images(data: dict[str, Any], words: Wording, *, with_names: bool) -> dict[s
             left.append(
                 {"title": title, "files": named, "more": len(files) - len(named) if with_names else 0}
             )
-    return {"splits": splits, "rows": rows, "totals": totals, "left": left}
+    lead = words["images_lead_folds" if folds else "images_lead"]
+    return {"columns": list(columns), "rows": rows, "totals": totals, "left": left, "lead": lead}
 
 
 def _versions(facts: dict[str, Any], words: Wording) -> list[tuple[str, str]]:

@@ -48,7 +48,7 @@ ENGLISH = {
     "running": "Training has not ended.",
     "interrupted": "Training was interrupted.",
     "failed": "Training failed.",
-    "state_why": "The figures below are those written so far ({epochs}).",
+    "state_why": "The figures below are those written so far ({done}).",
     "unknown_classes": "There are images of classes that this model does not know: {images}.",
     "unknown_classes_why": "They count as wrong:",
     "missing_classes": "Classes without an image here:",
@@ -74,7 +74,7 @@ ENGLISH = {
     "start": "Started from",
     "random_weights": "random weights",
     "training": "Training",
-    "training_length": "{epochs} in {duration}",
+    "training_length": "{done} in {duration}",
     "training_best": "weights of epoch {epoch}, the best by {metric} on the validation images",
     "training_last": "weights of the last epoch: nothing was chosen",
     "started": "Started",
@@ -87,6 +87,8 @@ ENGLISH = {
     # images
     "images": "Images",
     "images_lead": "Images per class and split. Training teaches, validation chooses, test is only measured.",
+    "images_lead_folds": "Images per class and fold. "
+    "Every image is tested once, by the run that did not learn from it.",
     "class": "class",
     "total": "total",
     "bad_files": "Files that could not be read: {count}",
@@ -143,6 +145,24 @@ ENGLISH = {
     "recipe_lead": "Everything that was decided before the first step.",
     "versions": "Versions and hashes",
     "hash": "hash ({name})",
+    # folds and seeds
+    "folds": "Folds",
+    "fold": "fold",
+    "folds_count": "{count} fold|{count} folds",
+    "folds_spread": "Accuracy of the single runs: {mean} on average, with a standard deviation of {spread} points.",
+    "folds_lead": "All figures above count every image once, answered by the run that did not learn from it.",
+    "seeds": "Seeds",
+    "seeds_count": "{count} seed|{count} seeds",
+    "seeds_spread": "The figures above are means over the seeds; the accuracy has a standard deviation of {spread} "
+    "points. Averaging the seeds’ probabilities gives {ensemble}.",
+    "seeds_lead": "The interval is about the images, all of which every run answers. "
+    "Confusions add up the answers of all runs; examples show the averaged probabilities.",
+    "second_look": "Labels worth a second look",
+    "second_look_lead": "{count} image may have a wrong label.|{count} images may have a wrong label.",
+    "second_look_rule": "Runs that did not learn from them give another class at least the probability that images of "
+    "that class get on average (confident learning). All of them are listed in second_look.csv, the likeliest first.",
+    "no_second_look": "No label stands out.",
+    "labelled": "labelled",
     # comparison
     "run": "run",
     "results": "Results",
@@ -211,7 +231,7 @@ PORTUGUESE = {
     "running": "O treino não terminou.",
     "interrupted": "O treino foi interrompido.",
     "failed": "O treino falhou.",
-    "state_why": "Os números abaixo são os gravados até agora ({epochs}).",
+    "state_why": "Os números abaixo são os gravados até agora ({done}).",
     "unknown_classes": "Há imagens de classes que este modelo não conhece: {images}.",
     "unknown_classes_why": "Elas contam como erros:",
     "missing_classes": "Classes sem nenhuma imagem aqui:",
@@ -235,7 +255,7 @@ PORTUGUESE = {
     "start": "Ponto de partida",
     "random_weights": "pesos aleatórios",
     "training": "Treino",
-    "training_length": "{epochs} em {duration}",
+    "training_length": "{done} em {duration}",
     "training_best": "pesos da época {epoch}, a melhor em {metric} nas imagens de validação",
     "training_last": "pesos da última época: nada foi escolhido",
     "started": "Início",
@@ -247,6 +267,8 @@ PORTUGUESE = {
     "command": "Comando",
     "images": "Imagens",
     "images_lead": "Imagens por classe e conjunto. O treino ensina, a validação escolhe, o teste só é medido.",
+    "images_lead_folds": "Imagens por classe e dobra. "
+    "Cada imagem é testada uma vez, pelo treino que não aprendeu com ela.",
     "class": "classe",
     "total": "total",
     "bad_files": "Arquivos que não puderam ser lidos: {count}",
@@ -297,6 +319,25 @@ PORTUGUESE = {
     "recipe_lead": "Tudo o que foi decidido antes do primeiro passo.",
     "versions": "Versões e hashes",
     "hash": "hash ({name})",
+    "folds": "Dobras",
+    "fold": "dobra",
+    "folds_count": "{count} dobra|{count} dobras",
+    "folds_spread": "Acurácia de cada treino: {mean} em média, com desvio padrão de {spread} pontos.",
+    "folds_lead": "Todos os números acima contam cada imagem uma vez, "
+    "respondida pelo treino que não aprendeu com ela.",
+    "seeds": "Sementes",
+    "seeds_count": "{count} semente|{count} sementes",
+    "seeds_spread": "Os números acima são médias sobre as sementes; o desvio padrão da acurácia é de {spread} pontos. "
+    "A média das probabilidades das sementes dá {ensemble}.",
+    "seeds_lead": "O intervalo diz respeito às imagens, que todos os treinos respondem. "
+    "As confusões somam as respostas de todos; os exemplos mostram as probabilidades médias.",
+    "second_look": "Rótulos que merecem ser vistos de novo",
+    "second_look_lead": "{count} imagem talvez tenha o rótulo errado.|{count} imagens talvez tenham o rótulo errado.",
+    "second_look_rule": "Treinos que não aprenderam com elas dão a outra classe ao menos a probabilidade que as "
+    "imagens dessa classe recebem em média (confident learning). Todas estão em "
+    "second_look.csv, as mais prováveis primeiro.",
+    "no_second_look": "Nenhum rótulo chama a atenção.",
+    "labelled": "rótulo:",
     "run": "treino",
     "results": "Resultados",
     "results_lead": "Acurácia com intervalo de 95%, nas imagens indicadas em cada linha.",

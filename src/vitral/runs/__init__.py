@@ -5,17 +5,25 @@ from vitral.runs.evaluation import ClassFigures, Evaluation, evaluate_prediction
 from vitral.runs.layout import RunFolder
 from vitral.runs.machine import machine, versions
 from vitral.runs.predictions import Predictions, read_predictions, write_predictions
+from vitral.runs.repetition import kind_of, put_together, share_right
+from vitral.runs.second_look import DoubtfulLabel, doubtful_labels, read_second_look
 
 __all__ = [
     "ClassFigures",
+    "DoubtfulLabel",
     "Evaluation",
     "PairedDifference",
     "Predictions",
     "RunFolder",
+    "doubtful_labels",
     "evaluate_predictions",
+    "kind_of",
     "machine",
     "paired_difference",
+    "put_together",
     "read_predictions",
+    "read_second_look",
+    "share_right",
     "versions",
     "write_predictions",
 ]

@@ -11,11 +11,19 @@ from vitral.runs.intervals import Interval, effective_images, group_codes, paire
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Accuracy of the first less that of the second, -1..1, its 95 % interval, and on how many images."""
+    """How much better one of two models answers the same images.
+
+    Attributes:
+        images: how many both answered.
+        difference: accuracy of the first less that of the second, -1..1.
+        interval: 95 %, by groups where there are groups.
+        groups: how many groups the interval stands on; None where every image stands for itself.
+    """
 
     images: int
     difference: float
     interval: Interval
+    groups: int | None = None
 
 
 def paired_difference(
@@ -24,8 +32,9 @@ def paired_difference(
     """Compare two models on the images that both answered.
 
     Args:
-        correct_a: (images,) booleans, whether the first is right.
-        correct_b: (images,) booleans, whether the second is, of the same images in the same order.
+        correct_a: (images,) booleans, whether the first is right; for the mean of several trainings the share 0..1 of
+            them that are.
+        correct_b: (images,) the same of the second, of the same images in the same order.
         groups: as for `evaluate_predictions`.
 
     Raises:
@@ -35,7 +44,11 @@ def paired_difference(
         raise DataError("the two runs share no image to compare: evaluate both on the same data")
     if np.shape(correct_a) != np.shape(correct_b):
         raise ValueError(f"{len(correct_a)} answers against {len(correct_b)}")
-    differences = np.asarray(correct_a, dtype=np.int64) - np.asarray(correct_b, dtype=np.int64)
-    difference, differing = float(differences.mean()), float(np.abs(differences).mean())
-    effective = effective_images((differences + 1) / 2, group_codes(groups))
-    return PairedDifference(len(differences), difference, paired_interval(difference, differing, effective))
+    differences = np.asarray(correct_a, dtype=np.float64) - np.asarray(correct_b, dtype=np.float64)
+    codes = group_codes(groups)
+    # Of right and wrong answers the mean square is the share on which the two disagree.
+    difference, differing = float(differences.mean()), float((differences**2).mean())
+    interval = paired_interval(difference, differing, effective_images((differences + 1) / 2, codes))
+    return PairedDifference(
+        len(differences), difference, interval, len(np.unique(codes)) if codes is not None else None
+    )

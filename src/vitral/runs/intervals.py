@@ -33,7 +33,8 @@ def paired_interval(difference: float, differing: float, images: float) -> Inter
 
     Args:
         difference: first share minus second, -1..1.
-        differing: share of the images on which the two disagree.
+        differing: share of the images on which the two disagree; of shares of right answers the mean squared
+            difference.
         images: number of independent images (a fraction is fine).
     """
     total = images + 2
@@ -41,6 +42,23 @@ def paired_interval(difference: float, differing: float, images: float) -> Inter
     variance = ((differing * images + 1) / total - centre**2) / total
     half = NORMAL_QUANTILE * math.sqrt(variance)
     return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def repeated_interval(correct: np.ndarray, groups: np.ndarray | None) -> Interval:
+    """The interval of a share that several trainings reached on the same images.
+
+    The answers to one image stand or fall together as members of a group do, so an image and its answers are one
+    cluster (a group of images with all their answers, where there are groups). What varies is which images were
+    photographed; how much trainings differ from one another is told by their spread, not by this.
+
+    Args:
+        correct: (images, trainings) booleans.
+        groups: (images,) integers; None where every image stands for itself.
+    """
+    codes = np.arange(len(correct)) if groups is None else groups
+    answers = correct.ravel()
+    worth = effective_images(answers, np.repeat(codes, correct.shape[1]))
+    return wilson_interval(float(answers.mean()), worth)
 
 
 def effective_images(values: np.ndarray, groups: np.ndarray | None) -> float:

@@ -4,12 +4,16 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitral.errors import UsageError, VitralError
 from vitral.files import write_json, write_text
+
+# A run of several trainings has them below it under these names.
+PART = re.compile(r"(fold|seed)-(0|[1-9]\d*)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def second_look(self) -> Path:
+        """The labels worth a second look, where there are folds."""
+        return self.path / "second_look.csv"
+
+    @property
     def batch(self) -> Path:
         """The first batch as the network sees it."""
         return self.path / "batch.png"
@@ -97,6 +106,14 @@ class RunFolder:
             else:
                 return cls(parent / f"{stem}-{number}")
 
+    def parts(self) -> "tuple[RunFolder, ...]":
+        """The runs of a cross-validation or of several seeds that stand below this one so far, by their numbers."""
+        if not self.path.is_dir():
+            return ()
+        names = [match for entry in self.path.iterdir() if (match := PART.fullmatch(entry.name))]
+        found = sorted(names, key=lambda match: (match[1], int(match[2])))
+        return tuple(part for match in found if (part := RunFolder(self.path / match[0])).exists())
+
     def exists(self) -> bool:
         """Whether a run stands here, finished or not: a `run.json` that vitral wrote."""
         try:
@@ -128,7 +145,7 @@ class RunFolder:
             raise UsageError(f"{self.path} is no folder: give another --output")
 
     def clear(self) -> None:
-        """Remove a run's files, those of `checkpoints/` included, and leave whatever else is in the folder.
+        """Remove a run's files, those of its checkpoints and of runs below it too, and leave whatever else is there.
 
         Meant for the moment when the new run has read all its input, which may be the old run's weights.
 
@@ -136,6 +153,10 @@ class RunFolder:
             UsageError: here is something that is no run.
         """
         self.refuse_if_present(overwrite=True)
+        for part in self.parts():
+            part.clear()
+            with suppress(OSError):  # somebody else's files may stand in it
+                part.path.rmdir()
         for file in self._files():
             for leftover in self.path.glob(f".{file.name}.*.part"):
                 leftover.unlink()
@@ -163,6 +184,20 @@ class RunFolder:
     def update_run(self, **changes: Any) -> None:
         """Replace some of the top-level entries of `run.json`, keeping the others."""
         self.write_run(self.read_run() | changes)
+
+    def read_evaluation(self) -> dict[str, Any]:
+        """The content of `evaluation.json`.
+
+        Raises:
+            VitralError: there is none, since the run has not come so far, or it is damaged.
+        """
+        try:
+            return json.loads(self.evaluation.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise VitralError(
+                f"{self.path} has no evaluation.json: finish the run with `vitral train --resume {self.path}`, "
+                f"or measure what there is with `vitral evaluate {self.path}`"
+            ) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The epochs in `metrics.jsonl`, oldest first; none where there is no such file.
@@ -207,6 +242,7 @@ class RunFolder:
             self.metrics,
             self.evaluation,
             self.predictions,
+            self.second_look,
             self.batch,
             self.curves,
             self.report,

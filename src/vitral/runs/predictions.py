@@ -24,7 +24,7 @@ class Predictions:
         labels: the true classes, by name; may be one that the model does not know.
         splits: "train", "validation" or "test".
         predicted: the predicted classes, by name.
-        probabilities: (images, classes), 0..1; the file keeps six decimals.
+        probabilities: (images, classes), 0..1; the file keeps every digit, for figures computed from it.
     """
 
     class_names: tuple[str, ...]
@@ -41,6 +41,15 @@ class Predictions:
             len(self.class_names),
         ):
             raise ValueError("paths, labels, splits, predicted and probabilities do not belong together")
+
+    def of_split(self, split: str) -> "Predictions":
+        """The rows of one split."""
+        chosen = [index for index, one in enumerate(self.splits) if one == split]
+        paths, labels, splits, predicted = (
+            tuple(column[index] for index in chosen)
+            for column in (self.paths, self.labels, self.splits, self.predicted)
+        )
+        return Predictions(self.class_names, paths, labels, splits, predicted, self.probabilities[chosen])
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
@@ -59,7 +68,7 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
             predictions.probabilities,
             strict=True,
         ):
-            writer.writerow([*names, *(f"{value:.6f}" for value in probabilities)])
+            writer.writerow([*names, *map(str, probabilities)])
         text.flush()
         text.detach()
 

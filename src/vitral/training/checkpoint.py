@@ -46,6 +46,11 @@ def save_state(folder: Path, learner: Learner, progress: Progress, best: Best) -
         torch.save(state, file)
 
 
+def has_state(folder: Path) -> bool:
+    """Whether a training left something to go on from."""
+    return (folder / FILE).is_file()
+
+
 @torch.no_grad()
 def load_state(folder: Path, learner: Learner) -> tuple[Progress, Best]:
     """Bring a learner of the same recipe back to a saved state.

@@ -337,6 +337,8 @@ RUN_FIELDS = (
     "workers",
     "validation",
     "split_seed",
+    "folds",
+    "seeds",
     "group_by",
     "columns",
     "data_root",

@@ -90,6 +90,11 @@ def find_source(weights: str | Path) -> Source:
 def _in_folder(weights: str, folder: Path) -> Source:
     found = _weights_among([file.name for file in folder.iterdir() if file.is_file()])
     if len(found) != 1:
+        if parts := _json(folder / "run.json").get("parts"):
+            raise UsageError(
+                f"{folder} holds {len(parts)} runs and no model of its own: name one of them, such as "
+                f"{folder / parts[0]}"
+            )
         what = "several files of weights: give one of them" if found else f"no {TENSORS} and no other weights"
         raise UsageError(f"{folder} holds {what}")
     return _with_documents(weights, folder / found[0])

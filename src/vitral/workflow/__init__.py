@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vitral.workflow.evaluation import evaluate
-    from vitral.workflow.reports import report
+    from vitral.workflow.reports import compare, report
     from vitral.workflow.run import Run
     from vitral.workflow.training import train
 
-__all__ = ["Run", "evaluate", "report", "train"]
+__all__ = ["Run", "compare", "evaluate", "report", "train"]
 
-_HOMES = {"Run": "run", "evaluate": "evaluation", "report": "reports", "train": "training"}
+_HOMES = {
+    "Run": "run",
+    "compare": "reports",
+    "evaluate": "evaluation",
+    "report": "reports",
+    "train": "training",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,15 @@ from vitral.errors import DataError, UsageError
 from vitral.files import write_json
 from vitral.inference import Classifier, probabilities
 from vitral.language import Sentence, count_of
-from vitral.runs import Evaluation, Predictions, RunFolder, evaluate_predictions, write_predictions
+from vitral.runs import (
+    Evaluation,
+    Predictions,
+    RunFolder,
+    evaluate_predictions,
+    kind_of,
+    put_together,
+    write_predictions,
+)
 from vitral.workflow.options import columns_of, open_own_data, read_options
 from vitral.workflow.starting import seen_by, with_channels
 
@@ -40,7 +48,7 @@ def evaluate(
 
     Classes are matched by name; images of classes that the model does not know count as wrong. Test images that the
     run trained or chose on are left out. A run that stopped before its own evaluation gets evaluation.json and
-    predictions.csv by this.
+    predictions.csv by this. The figures of a run with folds or seeds are put together from those of its parts.
 
     Args:
         run: a run folder, or WEIGHTS with a classifier.
@@ -62,6 +70,8 @@ def evaluate(
     if split not in SPLITS:
         raise UsageError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
     folder = RunFolder(Path(run))
+    if kind_of(folder):
+        return _of_parts(folder, data, split) | {"notes": []}
     classifier = Classifier.load(fspath(run), device=device, precision=precision, **said)
     if data is None:
         task = _own(folder, split, progress)
@@ -86,6 +96,23 @@ def evaluate(
         write_json(folder.evaluation, figures)
         write_predictions(folder.predictions, _predictions(classifier.class_names, task, answers))
     return figures | {"notes": notes}
+
+
+def _of_parts(folder: RunFolder, data: object, split: str) -> dict[str, Any]:
+    """What the runs below this one found on the split that each of them was measured on."""
+    names = folder.read_run()["parts"]
+    if data is not None:
+        raise UsageError(
+            f"{folder.path} holds {len(names)} runs and no model of its own: name the one to measure on {data}, "
+            f"such as {folder.path / names[0]}"
+        )
+    figures = put_together(folder)
+    if split != figures["split"]:
+        raise UsageError(
+            f"the runs in {folder.path} were measured on {figures['split']}: leave --split out, or name one of them, "
+            f"such as {folder.path / names[0]}"
+        )
+    return figures
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ class Options:
         data: DATA as it was written.
         model, weights: what the run started from, one of the two.
         columns: as on the command line, "path=id_code,label=diagnosis".
-        seed, device, precision, compile, workers, validation, split_seed, group_by, data_root, strict: as `train` has
-            them.
+        seed, device, precision, compile, workers, validation, split_seed, folds, seeds, group_by, data_root, strict: as
+            `train` has them; the runs of single folds and seeds have neither of these two.
         said: about the weights; a line of recipe.toml for each field of `SAID`.
     """
 
@@ -43,6 +43,8 @@ class Options:
     workers: int | None = None
     validation: float | None = None
     split_seed: int = 0
+    folds: int | None = None
+    seeds: tuple[int, ...] | None = None
     group_by: str | None = None
     columns: str | None = None
     data_root: str | None = None
@@ -52,8 +54,8 @@ class Options:
     def to_dict(self) -> dict[str, Any]:
         """Flat values; None where nothing was asked for."""
         values = asdict(self)
-        said = {name: list(v) if isinstance(v, tuple) else v for name, v in values.pop("said").items()}
-        return values | {name: value for name, value in said.items() if name in SAID}
+        said = {name: value for name, value in values.pop("said").items() if name in SAID}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in (values | said).items()}
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -73,6 +75,7 @@ class Options:
             group_by=self.group_by,
             validation=None if splits else self.validation,
             split_seed=self.split_seed,
+            folds=None if splits else self.folds,
             strict=self.strict,
             splits=splits,
             progress=progress,
@@ -91,10 +94,9 @@ def read_options(folder: RunFolder) -> tuple[Options, Recipe]:
     taught = {field.name for field in fields(Recipe)}
     try:
         values = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
-        said: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in SAID
-        }
-        given = {name: value for name, value in values.items() if name in own}
+        found = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        given: dict[str, Any] = {name: value for name, value in found.items() if name in own}
+        said: dict[str, Any] = {name: value for name, value in found.items() if name in SAID}
         options = Options(**given, said=Overrides(**said))
         return options, Recipe(**{name: value for name, value in values.items() if name in taught})
     except (OSError, ValueError, TypeError) as error:

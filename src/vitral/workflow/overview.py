@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from vitral.data import SPLITS, LabelledImages
+from vitral.data import SPLITS, LabelledImages, count_folds, fold
 from vitral.device import describe
 from vitral.language import Language, said_in
 from vitral.model.summary import summarise
@@ -13,7 +13,7 @@ from vitral.training import Plan
 from vitral.workflow.options import Options
 from vitral.workflow.texts import TEXTS
 
-CLASSES_SHOWN, FILES_SHOWN = 20, 100
+CLASSES_SHOWN, FILES_SHOWN, FOLDS_SHOWN = 20, 100, 10
 
 
 def describe_plan(plan: Plan, options: Options) -> dict[str, Any]:
@@ -52,11 +52,14 @@ def describe_plan(plan: Plan, options: Options) -> dict[str, Any]:
 
 
 def describe_data(data: LabelledImages) -> dict[str, Any]:
-    """What DATA holds, as run.json keeps it."""
+    """What DATA holds, as run.json keeps it; with folds every image is a test image, and "folds" counts each."""
+    folds = [fold(data, number).counts()["test"] for number in range(1, count_folds(data) + 1)]
+    every = {name: sum(counts[name] for counts in folds) for name in data.class_names}
     return {
         "spec": data.spec,
         "name": data.name,
-        "images": data.counts(),
+        "images": {"test": every} if folds else data.counts(),
+        **({"folds": folds} if folds else {}),
         "sizes": {name: list(size) for name, size in vars(data.sizes).items()},
         "channels": data.channels,
         "bad_files": [vars(file) for file in data.bad_files],
@@ -84,7 +87,12 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
         sizes=sizes["median"] if alike else texts["sizes"].format(**sizes),
         colours=texts["grey" if data["channels"] == 1 else "rgb"],
     )
-    yield from _table(images, classes, language)
+    folds = data.get("folds", ())
+    if 0 < len(folds) <= FOLDS_SHOWN:
+        columns = {f"{texts['fold']} {number}": counts for number, counts in enumerate(folds, start=1)}
+    else:
+        columns = {texts[f"split_{split}"]: images[split] for split in SPLITS if split in images}
+    yield from _table(columns, classes, language)
     if data["bad_files"]:
         yield texts["bad_files"].format(count=counted("files", len(data["bad_files"]))) + ":"
         for file in data["bad_files"][:FILES_SHOWN]:
@@ -113,6 +121,7 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
                 seconds=f"{words.significant(overview['seconds_per_step'])} s",
                 steps=words.number(overview["steps_per_epoch"]),
                 epochs=words.number(overview["epochs"]),
+                repeated="".join(f", {counted(*one)}" for one in overview.get("repeated", {}).items()),
                 total=words.duration(overview["seconds"]),
                 disk=words.number(overview["disk_bytes"] / 1e6),
             ),
@@ -150,17 +159,17 @@ def _machine(overview: dict[str, Any], machine: dict[str, Any], language: Langua
     return ", ".join(parts + ([workers] if overview["workers"] else []))
 
 
-def _table(images: dict[str, dict[str, int]], classes: list[str], language: Language) -> Iterator[str]:
-    """Images by class and split, the first classes and the sums."""
+def _table(columns: dict[str, dict[str, int]], classes: list[str], language: Language) -> Iterator[str]:
+    """Images by class and split or fold, the first classes and the sums."""
     words, texts = wording_of(language), TEXTS[language]
-    splits = [split for split in SPLITS if split in images]
-    rows = [[texts["class"], *(texts[f"split_{split}"] for split in splits)]]
+    counts = list(columns.values())
+    rows = [[texts["class"], *columns]]
     for name in classes[:CLASSES_SHOWN]:
-        rows.append([name, *(words.number(images[split].get(name, 0)) for split in splits)])
+        rows.append([name, *(words.number(by_class.get(name, 0)) for by_class in counts)])
     if len(classes) > CLASSES_SHOWN:
         rest = words.number(len(classes) - CLASSES_SHOWN)
-        rows.append([texts["more_classes"].format(count=rest), *("" for _ in splits)])
-    rows.append([texts["all"], *(words.number(sum(images[split].values())) for split in splits)])
+        rows.append([texts["more_classes"].format(count=rest), *("" for _ in counts)])
+    rows.append([texts["all"], *(words.number(sum(by_class.values())) for by_class in counts)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
         cells = [

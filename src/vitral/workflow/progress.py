@@ -39,6 +39,8 @@ class Display:
             self.console.width = 1000
         self.epochs = 0
         self.seconds_left = 0.0
+        # Which training of several is at work, such as "fold 2/5", and how long those after it will take.
+        self.part, self.seconds_after = "", 0.0
         self.began = monotonic()
         self.bar: Progress | None = None
         self.task = TaskID(0)
@@ -56,7 +58,7 @@ class Display:
         if not self.shown:
             return
         if isinstance(event, StepDone):
-            self.seconds_left = event.seconds_left
+            self.seconds_left = event.seconds_left + self.seconds_after
             self._show(event.step, event.steps, self._of_step(event))
         elif isinstance(event, EpochDone):
             self.epochs = event.epochs
@@ -104,10 +106,11 @@ class Display:
 
     def _of_step(self, event: StepDone) -> str:
         parts = [
+            self.part,
             self.texts["epoch"].format(epoch=event.epoch, epochs=self.epochs or "?"),
             f"{self.texts['loss']} {event.loss:.4f}" if event.loss is not None else "",
             f"{self.words.number(event.images_per_second)} {self.texts['rate']}",
-            f"{self.words.duration(event.seconds_left)} {self.texts['left']}",
+            f"{self.words.duration(self.seconds_left)} {self.texts['left']}",
         ]
         return "  ".join(part for part in parts if part)
 
@@ -123,4 +126,5 @@ class Display:
                 parts.append(self.texts[f"{split}_accuracy"].format(value=share))
         parts.append(f"{self.words.number(figures['images_per_second'])} {self.texts['rate']}")
         parts.append(f"{self.words.duration(self.seconds_left)} {self.texts['left']}")
-        return "  ".join(parts + ([self.texts["best"]] if event.best else []))
+        parts.append(self.texts["best"] if event.best else "")
+        return "  ".join(part for part in [self.part, *parts] if part)

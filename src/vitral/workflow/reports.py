@@ -11,8 +11,9 @@ from vitral.errors import ImageError, UsageError, VitralError
 from vitral.images import read_image
 from vitral.inference import Classifier
 from vitral.language import Language
-from vitral.reporting import write_comparison, write_curves, write_report
-from vitral.runs import RunFolder
+from vitral.reporting import compare as compare  # for callers of this floor
+from vitral.reporting import write_comparison, write_curves, write_repetition, write_report
+from vitral.runs import RunFolder, kind_of
 from vitral.workflow.explanation import explainer
 from vitral.workflow.options import check_is_here, columns_of, read_options
 
@@ -49,8 +50,15 @@ def report(
         raise UsageError("name one run, whose page is RUN/report.html, or several for a page at --output")
     folder = RunFolder(Path(runs[0]))
     folder.read_run()
-    if not images:
-        return write_pages(folder, language, None, None)
+    read = _images_of_run(folder, warn) if images else None
+    if kind_of(folder):
+        return write_repetition(folder.path, language=language, images=read)
+    complete = read is not None and folder.weights.exists() and folder.config.exists()
+    return write_pages(folder, language, read, Classifier.load(folder.path) if complete else None)
+
+
+def _images_of_run(folder: RunFolder, warn: Callable[[str], None] | None) -> ReadImage | None:
+    """The pixels of a run's images by their paths; None, and `warn` is told why, where DATA is not there."""
     try:
         options, _ = read_options(folder)
         check_is_here(folder, options)
@@ -58,7 +66,7 @@ def report(
     except VitralError as error:
         if warn is not None:
             warn(f"the page has no pictures: {error}")
-        return write_pages(folder, language, None, None)
+        return None
     places = {item.path: index for index, item in enumerate(listing.items)}
 
     def read(path: str) -> np.ndarray:
@@ -70,8 +78,7 @@ def report(
         assert file is not None
         return read_image(file)
 
-    complete = folder.weights.exists() and folder.config.exists()
-    return write_pages(folder, language, read, Classifier.load(folder.path) if complete else None)
+    return read
 
 
 def write_pages(

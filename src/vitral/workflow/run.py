@@ -1,11 +1,9 @@
 """A run as its user meets it."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitral.errors import VitralError
 from vitral.inference import Classifier
 from vitral.runs import RunFolder
 
@@ -25,13 +23,12 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """evaluation.json. Raises VitralError where the run has not come so far."""
-        try:
-            return json.loads(RunFolder(self.path).evaluation.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise VitralError(
-                f"{self.path} has no evaluation.json: finish the run with `vitral train --resume {self.path}`, "
-                f"or measure what there is with `vitral evaluate {self.path}`"
-            ) from error
+        return RunFolder(self.path).read_evaluation()
+
+    @property
+    def runs(self) -> "tuple[Run, ...]":
+        """The runs of the folds or seeds that stand below this one so far; empty for a single training."""
+        return tuple(Run(part.path) for part in RunFolder(self.path).parts())
 
     @property
     def epochs(self) -> list[dict[str, Any]]:

@@ -30,7 +30,17 @@ ENGLISH = {
     "not_compiled": "not compiled",
     "workers": "{count} process reads images|{count} processes read images",
     "cost": "cost",
-    "time": "{seconds} a step, {steps} steps an epoch, {epochs} epochs: about {total}, {disk} MB on disk",
+    "time": "{seconds} a step, {steps} steps an epoch, {epochs} epochs{repeated}: about {total}, {disk} MB on disk",
+    "folds": "{count} fold|{count} folds",
+    "seeds": "{count} seed|{count} seeds",
+    "fold": "fold",
+    "seed": "seed",
+    "mean_of_runs": "{runs}: accuracy {mean} on average, {spread} points of standard deviation, from {low} to {high}",
+    "second_look": "{count} label is worth a second look, see second_look.csv|"
+    "{count} labels are worth a second look, see second_look.csv",
+    "paired": "{run}: {difference} points of accuracy ({low} to {high}, 95% interval) against {against}, "
+    "on the same {images}",
+    "not_paired": "{run}: no image in common with {against}",
     "notes": "note",
     "epoch": "epoch {epoch}/{epochs}",
     "loss": "loss",
@@ -95,7 +105,18 @@ PORTUGUESE = {
     "not_compiled": "sem compilação",
     "workers": "{count} processo lê imagens|{count} processos leem imagens",
     "cost": "custo",
-    "time": "{seconds} por passo, {steps} passos por época, {epochs} épocas: cerca de {total}, {disk} MB em disco",
+    "time": "{seconds} por passo, {steps} passos por época, {epochs} épocas{repeated}: cerca de {total}, "
+    "{disk} MB em disco",
+    "folds": "{count} dobra|{count} dobras",
+    "seeds": "{count} semente|{count} sementes",
+    "fold": "dobra",
+    "seed": "semente",
+    "mean_of_runs": "{runs}: acurácia média {mean}, desvio padrão de {spread} pontos, de {low} a {high}",
+    "second_look": "{count} rótulo merece ser visto de novo, veja second_look.csv|"
+    "{count} rótulos merecem ser vistos de novo, veja second_look.csv",
+    "paired": "{run}: {difference} pontos de acurácia (de {low} a {high}, intervalo de 95%) em relação a {against}, "
+    "nas mesmas {images}",
+    "not_paired": "{run}: nenhuma imagem em comum com {against}",
     "notes": "nota",
     "epoch": "época {epoch}/{epochs}",
     "loss": "perda",

@@ -14,23 +14,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from vitral.data import without_seen, write_splits
+from vitral.data import LabelledImages, without_seen, write_splits
 from vitral.data.augment import mix
 from vitral.data.loader import seed_of
-from vitral.device import choose
+from vitral.device import Compute, choose
 from vitral.errors import DataError, UsageError, VitralError
 from vitral.inference import Classifier, Normalise
 from vitral.language import choose_language, in_both
-from vitral.model import VisionTransformer
-from vitral.reporting import write_batch
-from vitral.runs import RunFolder, versions
+from vitral.model import VisionTransformer, ViTConfig
+from vitral.reporting import write_batch, write_repetition
+from vitral.runs import RunFolder, kind_of, versions
 from vitral.training import Event, Listener, Notice, Plan, Recipe, continue_from, prepare
 from vitral.training import run as run_plan
-from vitral.training.recipe import resolve_recipe
+from vitral.training.checkpoint import has_state
+from vitral.training.recipe import resolve_recipe, to_toml
 from vitral.weights import DEFAULT, find_source, overrides_from, read_config, write_config
 from vitral.workflow.options import SAID, Options, columns_text, open_own_data, read_options
-from vitral.workflow.overview import describe_plan
+from vitral.workflow.overview import describe_data, describe_plan
 from vitral.workflow.progress import Display
+from vitral.workflow.repetition import Part, begin, check_request, parts_of, run_parts
 from vitral.workflow.reports import images_of, write_pages
 from vitral.workflow.run import Run
 from vitral.workflow.starting import new_config, seen_by, start_anew, start_from, with_channels
@@ -54,6 +56,8 @@ def train(
     time_limit: float | None = None,
     validation: float | None = None,
     split_seed: int = 0,
+    folds: int | None = None,
+    seeds: Sequence[int] | None = None,
     group_by: str | None = None,
     columns: str | Mapping[str, str] | None = None,
     data_root: str | PathLike[str] | None = None,
@@ -65,6 +69,8 @@ def train(
     **recipe_fields: Any,
 ) -> Run:
     """Train a model from scratch, or fine-tune one, and leave a complete run folder.
+
+    With `folds` or `seeds` several are trained, in run folders below the one returned, whose `metrics` are about all.
 
     Args:
         data: DATA: a folder of class folders, a .csv, `digits`, `food-vision-mini`, `torchvision:NAME`.
@@ -82,8 +88,11 @@ def train(
         compile: whether to use torch.compile; None: where it pays.
         workers: processes that read images; None: as fits the machine.
         time_limit: seconds after which the training ends, however far it is.
-        validation: share of the training images to choose on, where DATA has test but no validation.
-        split_seed: another number divides DATA without splits in another way.
+        validation: share of the training images to choose on, where DATA has test but no validation, or with folds.
+        split_seed: another number divides DATA without splits, or into folds, in another way.
+        folds: cross-validation: all images are divided into so many parts, and each is tested by a training on the
+            others, in fold-1, fold-2, … below the run folder.
+        seeds: the same training from each of these seeds, in seed-0, seed-1, … below the run folder.
         group_by: "folder" or a regular expression on the path; members of a group stay on one side.
         columns: a csv's other headings, {"path": "id_code"} or "path=id_code".
         data_root: where the files of `torchvision:NAME` are.
@@ -106,7 +115,21 @@ def train(
         _refuse_beside_resume(locals())
     elif data is None:
         raise UsageError("name the images to train on: a folder of class folders, a .csv, or digits")
+    check_request(folds, seeds, seed, weights, Path(output) if output is not None else None)
+    called = list(command) if command is not None else ["python", Path(sys.argv[0]).name]
     with Display(choose_language(language), shown=progress) as display:
+        if resume is not None and kind_of(RunFolder(Path(resume))):
+            folder = RunFolder(Path(resume))
+            continue_from(folder)
+            options, resolved = read_options(folder)
+            options = options.replace(
+                device=options.device if device == "auto" else device,
+                workers=options.workers if workers is None else workers,
+            )
+            several = _Several(
+                options, lambda _images: resolved, (), time_limit, called, display, listen, dry_run
+            )
+            return _train_several(several, folder, resume=True)
         if resume is not None:
             ready = _ready_again(RunFolder(Path(resume)), device, workers, time_limit, display)
         else:
@@ -121,6 +144,8 @@ def train(
                 workers=workers,
                 validation=validation,
                 split_seed=split_seed,
+                folds=folds,
+                seeds=tuple(seeds) if seeds is not None else None,
                 group_by=group_by,
                 columns=columns_text(columns),
                 data_root=fspath(data_root) if data_root is not None else None,
@@ -132,6 +157,12 @@ def train(
             resolve = partial(resolve_recipe, recipe, options.weights is not None, recipe_fields)
             if output is not None:
                 RunFolder(Path(output)).refuse_if_present(overwrite)
+            if folds is not None or seeds is not None:
+                folder = RunFolder(Path(output)) if output is not None else None
+                several = _Several(
+                    options, resolve, recipe_fields, time_limit, called, display, listen, dry_run
+                )
+                return _train_several(several, folder)
             ready = _ready(options, resolve, recipe_fields, time_limit, display)
         overview = describe_plan(ready.plan, ready.options)
         overview["notes"] += ready.notices
@@ -142,10 +173,13 @@ def train(
             folder = RunFolder(Path(resume))
         else:
             folder = RunFolder(Path(output)) if output else RunFolder.next_free(ready.plan.data.name)
-            called = list(command) if command is not None else ["python", Path(sys.argv[0]).name]
             _begin(folder, ready, overview, called)
         _carry_out(folder, ready, overview, display, listen, resume is not None)
         return Run(folder.path, overview)
+
+
+# The recipe for so many training images, or (None) before they are counted.
+Resolve = Callable[[int | None], Recipe]
 
 
 @dataclass(frozen=True)
@@ -158,27 +192,31 @@ class _Ready:
     notices: tuple[str, ...] = ()
 
 
-def _ready(
-    options: Options,
-    resolve: Callable[[int | None], Recipe],
-    asked: Collection[str],
-    time_limit: float | None,
-    display: Display,
-) -> _Ready:
-    """Open DATA, make or load the model, and measure what training it will cost.
-
-    `resolve` gives the recipe for so many training images, or before they are counted.
-    """
+def _check_start(options: Options, resolve: Resolve) -> tuple[Compute, ViTConfig | None]:
+    """Find what is wrong with model, weights and device before the images are looked at, which may take long."""
     if options.model is not None and options.weights is not None:
         raise UsageError("--model trains from scratch and --from goes on from weights: give one of them")
-    # What is wrong with these shows before the images are looked at, which may take long.
     compute = choose(options.device, options.precision)
     recipe = resolve(None)
     config = new_config(options.model, recipe) if options.model is not None else None
     if options.weights is not None:
         find_source(options.weights)
-    data = options.open(progress=display.counting)
-    display.close()
+    return compute, config
+
+
+def _ready(
+    options: Options,
+    resolve: Resolve,
+    asked: Collection[str],
+    time_limit: float | None,
+    display: Display,
+    data: LabelledImages | None = None,
+) -> _Ready:
+    """Open DATA unless they are given, make or load the model, and measure what training it will cost."""
+    compute, config = _check_start(options, resolve)
+    if data is None:
+        data = options.open(progress=display.counting)
+        display.close()
     recipe = resolve(len(data.split("train")))
     if config is not None:
         start = start_anew(config, data, recipe, options.seed)
@@ -230,6 +268,93 @@ def _ready_again(
     if time_limit is not None:
         time_limit += sum(epoch["seconds"] for epoch in folder.read_metrics())
     return _Ready(replace(plan, time_limit=time_limit), options)
+
+
+@dataclass(frozen=True)
+class _Several:
+    """What is asked for when several trainings are."""
+
+    options: Options
+    resolve: Resolve
+    asked: Collection[str]
+    time_limit: float | None
+    called: list[str]
+    display: Display
+    listen: Listener | None
+    dry_run: bool
+
+
+def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool = False) -> Run:
+    """Train every fold or seed that is not finished, all by the recipe and in the precision of the first.
+
+    Args:
+        folder: of the whole; None for the next free one.
+        resume: go on with what stands there.
+    """
+    options, resolve, display = several.options, several.resolve, several.display
+    _check_start(options, resolve)
+    if resume and folder is not None:
+        data = open_own_data(folder, options, display.counting)
+    else:
+        data = options.open(progress=display.counting)
+    display.close()
+    parts = parts_of(data, options.seeds, options.seed)
+    left = [part for part in parts if not (resume and folder is not None and part.is_finished(folder))]
+    share = several.time_limit / max(1, len(left)) if several.time_limit is not None else None
+
+    def prepared(part: Part, asked: Collection[str] = (), limit: float | None = None) -> _Ready:
+        if resume and folder is not None and has_state(part.folder(folder).checkpoints):
+            return _ready_again(part.folder(folder), options.device, options.workers, share, display)
+        alone = options.replace(folds=None, seeds=None, seed=part.seed)
+        ready = _ready(alone, resolve, asked, limit, display, part.data)
+        if options.folds and not ready.plan.data.split("test"):
+            raise DataError(
+                f"{part.name} has no image to test: {options.weights} has seen all of them, start from others"
+            )
+        return replace(ready, plan=replace(ready.plan, time_limit=share))
+
+    ready = [prepared(left[0], several.asked, None if resume else share)] if left else []
+    overview = _overview_of_all(ready[0], data, len(left), options) if ready else {}
+    if ready:
+        display.overview(overview)
+    if several.dry_run:
+        return Run(folder.path if folder is not None else Path("runs"), overview)
+    if not resume:
+        plan = ready[0].plan
+        recipe = plan.recipe
+        resolve = lambda _images: recipe  # noqa: E731
+        options = options.replace(precision=plan.compute.precision, compile=plan.compiled)
+        folder = folder or RunFolder.next_free(data.name)
+        facts = _facts(ready[0], overview, several.called)
+        facts["hashes"]["data"] = data.digest
+        begin(folder, parts, data, to_toml(recipe.to_dict() | options.to_dict()), facts)
+    assert folder is not None
+
+    def run_one(part: Part, after: int) -> None:
+        place = part.folder(folder)
+        again = has_state(place.checkpoints)
+        one = ready.pop() if ready else prepared(part)
+        display.seconds_after = after * one.plan.seconds
+        about = describe_plan(one.plan, one.options)
+        about["notes"] += one.notices
+        if not again:
+            _begin(place, one, about, several.called)
+        _carry_out(place, one, about, display, several.listen, again)
+
+    run_parts(folder, parts, run_one, display)
+    write_repetition(folder.path, language=display.language, images=images_of(data))
+    return Run(folder.path, overview)
+
+
+def _overview_of_all(ready: _Ready, data: LabelledImages, count: int, options: Options) -> dict[str, Any]:
+    """What several trainings will do and cost, from the first of them."""
+    overview = describe_plan(ready.plan, ready.options)
+    overview["notes"] += ready.notices
+    overview["data"] = describe_data(data)
+    overview["repeated"] = {"folds" if options.folds else "seeds": count}
+    overview["seconds"] *= count
+    overview["disk_bytes"] *= count
+    return overview
 
 
 def _begin(folder: RunFolder, ready: _Ready, overview: dict[str, Any], command: list[str]) -> None:

@@ -1,0 +1,102 @@
+"""Folds: all images divided into equal parts, each of which is tested once by a run that learns from the others."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from math import fsum
+
+from vitral.data.labelled import SPLITS, LabelledImages
+from vitral.data.scan import Facts
+from vitral.data.sources.listing import Item
+from vitral.data.splits import Relations, drawn
+from vitral.errors import DataError, UsageError
+
+
+def fold(data: LabelledImages, number: int) -> LabelledImages:
+    """The images of one run of a cross-validation: fold `number` (from 1) is its test split.
+
+    The other images are on the sides that `data` has them on, so train, or validation where a part of them chooses.
+
+    Args:
+        data: opened with `folds`, or by the splits.csv of such a run.
+        number: which fold is tested.
+    """
+    count = count_folds(data)
+    if not 1 <= number <= count:
+        raise ValueError(f"there is no fold {number} of {count}")
+    samples = [
+        replace(sample, split="test" if sample.fold == number else sample.split, fold=None)
+        for sample in data.samples
+    ]
+    return replace(
+        data,
+        samples=tuple(sorted(samples, key=lambda sample: SPLITS.index(sample.split))),
+        splits_given=True,
+    )
+
+
+def count_folds(data: LabelledImages) -> int:
+    """How many folds DATA was opened with; 0 without folds."""
+    return max((sample.fold or 0 for sample in data.samples), default=0)
+
+
+def draw_folds(
+    items: Sequence[Item], facts: Sequence[Facts], related: Relations, count: int, seed: int
+) -> list[int]:
+    """Divide all images into `count` folds, numbered from 1; one number an image.
+
+    Relatives (near-duplicates, members of a group) share a fold. Classes are stratified exactly: relatives first,
+    the largest cluster before the smaller ones, each goes to the fold that so far has the smallest share of its
+    classes; then the images that stand alone, class by class in the order of numbers drawn for them, fill up what
+    is missing. So without relatives the folds differ by at most one image in every class, and in all.
+
+    The numbers are drawn as for `draw_splits`, from the seed and the cluster's content or group alone, and equal
+    folds are told apart by their sizes and positions: neither the files' names nor their order matter. Unlike splits,
+    folds promise exact shares and not that nothing moves: adding an image may move others.
+
+    Raises:
+        UsageError: fewer than two folds.
+        DataError: fewer clusters than folds, or a class that has all its images in one fold.
+    """
+    if count < 2:
+        raise UsageError(
+            f"--folds {count} leaves nothing to learn from or to test: ask for 2 or more, such as 5"
+        )
+    clusters = related.clusters()
+    if len(clusters) < count:
+        raise DataError(
+            f"{len(items):,} images make {len(clusters)} sets without relatives between them, fewer than {count} "
+            f"folds: ask for --folds {len(clusters)} or fewer, or add images"
+        )
+    labels = [item.label for item in items]
+    totals = Counter(labels)
+    order = sorted(
+        clusters,
+        key=lambda cluster: (
+            -len(cluster),
+            labels[cluster[0]] if len(cluster) == 1 else "",
+            drawn("folds", seed, cluster, items, facts),
+        ),
+    )
+    filled: list[Counter[str]] = [Counter() for _ in range(count)]
+    numbers = [0] * len(items)
+    for cluster in order:
+        added = Counter(labels[index] for index in cluster)
+
+        def growth(number: int, added: Counter[str] = added) -> tuple[float, int]:
+            # The sum of squared shares, which is least where folds are alike, grows by twice this and a constant.
+            shares = (filled[number][label] * images / totals[label] ** 2 for label, images in added.items())
+            return fsum(shares), filled[number].total()
+
+        chosen = min(range(count), key=growth)
+        filled[chosen] += added
+        for index in cluster:
+            numbers[index] = chosen + 1
+    for label in sorted(totals):
+        where = [number for number, one in enumerate(filled, start=1) if one[label]]
+        if len(where) == 1:
+            raise DataError(
+                f"all images of class {label!r} are in fold {where[0]}, because they are few or related (by group, "
+                "or near-duplicates): add others, or take the class out"
+            )
+    return numbers
