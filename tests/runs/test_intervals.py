@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_rel
 
 from vitral.errors import DataError
 from vitral.runs import paired_difference
@@ -110,3 +110,24 @@ def test_runs_that_answer_alike_are_not_proven_equal():
 def test_no_shared_image_is_an_error():
     with pytest.raises(DataError, match="share no image"):
         paired_difference(np.zeros(0, bool), np.zeros(0, bool))
+
+
+def test_paired_difference_of_shares_is_that_of_paired_means():
+    """Each of 400 images with the share of five trainings that are right: the paired t interval, but for two images."""
+    random = np.random.default_rng(11)
+    ease = random.beta(2, 1, 400)
+    a, b = (
+        (random.random((400, 5)) < np.clip(ease + shift, 0, 1)[:, None]).mean(axis=1) for shift in (0.08, 0)
+    )
+    result = paired_difference(a, b)
+    low, high = ttest_rel(a, b).confidence_interval(0.95)
+    assert result.difference == pytest.approx((low + high) / 2)
+    assert result.interval == pytest.approx((low, high), abs=2e-3)
+    assert result.groups is None
+
+
+def test_paired_difference_says_on_how_many_groups_it_stands():
+    right = np.arange(12) % 3 > 0
+    assert paired_difference(right, ~right, ["p", "p", "q"] * 4).groups == 2
+    assert paired_difference(right, ~right, ["p", "p", *[""] * 10]).groups == 11
+    assert paired_difference(right, ~right, [""] * 12).groups is None

@@ -1,6 +1,6 @@
 """Folds: all images divided into equal parts, each of which is tested once by a run that learns from the others."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from math import fsum
@@ -70,17 +70,9 @@ def draw_folds(
         )
     labels = [item.label for item in items]
     totals = Counter(labels)
-    order = sorted(
-        clusters,
-        key=lambda cluster: (
-            -len(cluster),
-            labels[cluster[0]] if len(cluster) == 1 else "",
-            drawn("folds", seed, cluster, items, facts),
-        ),
-    )
     filled: list[Counter[str]] = [Counter() for _ in range(count)]
     numbers = [0] * len(items)
-    for cluster in order:
+    for cluster in _largest_first("folds", seed, clusters, items, facts):
         added = Counter(labels[index] for index in cluster)
 
         def growth(number: int, added: Counter[str] = added) -> tuple[float, int]:
@@ -100,3 +92,54 @@ def draw_folds(
                 "or near-duplicates): add others, or take the class out"
             )
     return numbers
+
+
+def draw_validation(
+    items: Sequence[Item],
+    facts: Sequence[Facts],
+    related: Relations,
+    folds: Sequence[int],
+    share: float,
+    seed: int,
+) -> list[str]:
+    """The split of every image in the runs that do not test it: about `share` of every class and fold is validation.
+
+    Relatives stay together, and what is drawn depends on the same as in `draw_folds`.
+
+    Raises:
+        DataError: in some run no image would be left to choose on.
+    """
+    # What each class and each fold (a number) should have had by now, less what it has.
+    lacking: defaultdict[str | int, float] = defaultdict(float)
+    splits = ["train"] * len(items)
+    for cluster in _largest_first("validation", seed, related.clusters(), items, facts):
+        added: Counter[str | int] = Counter(items[index].label for index in cluster)
+        added[folds[cluster[0]]] = len(cluster)
+        for one, images in added.items():
+            lacking[one] += share * images
+        # Whether the sum of squares of what is lacking gets smaller by it.
+        if sum(images * (2 * lacking[one] - images) for one, images in added.items()) > 0:
+            for one, images in added.items():
+                lacking[one] -= images
+            for index in cluster:
+                splits[index] = "validation"
+    where = {number for number, split in zip(folds, splits, strict=True) if split == "validation"}
+    if len(where) < 2:
+        raise DataError(
+            f"--validation {share:g} of {len(items):,} images is too little to choose on in every fold: say more"
+        )
+    return splits
+
+
+def _largest_first(
+    purpose: str, seed: int, clusters: Sequence[list[int]], items: Sequence[Item], facts: Sequence[Facts]
+) -> list[list[int]]:
+    """Clusters from the largest to the smallest, single images class by class, equal ones in a drawn order."""
+    return sorted(
+        clusters,
+        key=lambda cluster: (
+            -len(cluster),
+            items[cluster[0]].label if len(cluster) == 1 else "",
+            drawn(purpose, seed, cluster, items, facts),
+        ),
+    )

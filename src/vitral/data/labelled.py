@@ -88,7 +88,7 @@ class LabelledImages:
         spec: DATA as the user wrote it.
         name: short, for the names of runs.
         class_names: in the order of `Sample.label`.
-        samples: those that take part, by split and then in the order of the source.
+        samples: those that take part, by split and then in the order of the source; with folds in that order alone.
         bad_files, left_out: what does not take part, and why.
         channels: of every decoded image: 1 or 3.
         sizes: of the images that take part.

@@ -85,7 +85,9 @@ def open_data(
     items, facts, arrays, bad_files = _usable(spec, listing, items, progress)
     _refuse(listing, items, bad_files, strict)
     sides = assign_sides(items, facts, validation, split_seed, folds, splits)
-    kept = [index for index in _by_split(sides.splits) if index not in sides.left_out]
+    # With folds the source's order alone, so that in every fold's run each split is in that order.
+    order = range(len(items)) if any(sides.folds) else _by_split(sides.splits)
+    kept = [index for index in order if index not in sides.left_out]
     class_names = _class_names(listing, [items[index].label for index in kept])
     number = {name: label for label, name in enumerate(class_names)}
     samples = tuple(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 
-from vitral.data.folds import draw_folds
+from vitral.data.folds import draw_folds, draw_validation
 from vitral.data.labelled import SPLITS
 from vitral.data.scan import Facts
 from vitral.data.sources import Item
@@ -86,7 +86,7 @@ def assign_sides(
         numbers = draw_folds(items, facts, related, folds, split_seed)
         assigned = ["train"] * len(items)
         if validation is not None:
-            assigned = take_validation(assigned, items, facts, related, validation, split_seed)
+            assigned = draw_validation(items, facts, related, numbers, validation, split_seed)
         notes = [_folds_note(numbers, given, split_seed), *_relation_notes(items, related)]
         return Sides(assigned, list(numbers), notes=notes)
     if not given:

@@ -160,11 +160,10 @@ def read_splits(path: str | PathLike[str]) -> tuple[SplitRow, ...]:
             headings = next(lines, [])
             if tuple(headings) not in (HEADINGS, (*HEADINGS, FOLD)):
                 raise DataError(f"{path} is no splits.csv: its headings are not {','.join(HEADINGS)}")
-            count = len(HEADINGS)
-            rows = tuple(SplitRow(*row[:count], *map(int, row[count:])) for row in lines)  # type: ignore[arg-type]
+            rows = tuple(_row(cells, len(headings)) for cells in lines)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): name the splits.csv of a run") from None
-    except (TypeError, ValueError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is damaged ({error}): restore it, or train anew") from None
     wrong = next((row for row in rows if row.split not in SPLITS), None)
     if wrong:
@@ -172,6 +171,13 @@ def read_splits(path: str | PathLike[str]) -> tuple[SplitRow, ...]:
             f"{path} is damaged ({wrong.path} has the split {wrong.split!r}): restore it, or train anew"
         )
     return rows
+
+
+def _row(cells: Sequence[str], count: int) -> SplitRow:
+    if len(cells) != count:
+        raise ValueError(f"{len(cells)} fields instead of {count}")
+    path, label, split, group, content, *fold = cells
+    return SplitRow(path, label, split, group, content, int(fold[0]) if fold else None)
 
 
 def splits_from(table: Mapping[str, SplitRow], items: Sequence[Item], facts: Sequence[Facts]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from vitral.errors import UsageError, VitralError
 from vitral.files import write_json, write_text
 
-# A run of several trainings has them below it under these names.
+# The runs of folds and seeds stand below the whole under these names, and no others that a run.json might say.
 PART = re.compile(r"(fold|seed)-(0|[1-9]\d*)", re.ASCII)
 
 
@@ -107,12 +107,10 @@ class RunFolder:
                 return cls(parent / f"{stem}-{number}")
 
     def parts(self) -> "tuple[RunFolder, ...]":
-        """The runs of a cross-validation or of several seeds that stand below this one so far, by their numbers."""
-        if not self.path.is_dir():
-            return ()
-        names = [match for entry in self.path.iterdir() if (match := PART.fullmatch(entry.name))]
-        found = sorted(names, key=lambda match: (match[1], int(match[2])))
-        return tuple(part for match in found if (part := RunFolder(self.path / match[0])).exists())
+        """The runs of a cross-validation or of several seeds that stand below this one so far."""
+        names = self.read_run().get("parts", ()) if self.exists() else ()
+        found = (RunFolder(self.path / name) for name in names if PART.fullmatch(str(name)))
+        return tuple(part for part in found if part.exists())
 
     def exists(self) -> bool:
         """Whether a run stands here, finished or not: a `run.json` that vitral wrote."""

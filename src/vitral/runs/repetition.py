@@ -86,7 +86,7 @@ def put_together(folder: RunFolder) -> dict[str, Any]:
 
 
 def read_parts(folder: RunFolder) -> list[PartResult]:
-    """The finished trainings below a run, in the order of their numbers.
+    """The finished trainings below a run, in their order.
 
     Raises:
         VitralError: a file of one of them is missing or damaged.
