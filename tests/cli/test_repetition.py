@@ -121,12 +121,12 @@ def test_the_difference_of_two_runs_as_json_and_in_words(
 
 
 @posix
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param("SIGKILL", marks=pytest.mark.slow)])
 def test_a_killed_cross_validation_goes_on_with_resume(
-    photos: Path, tiny: list[str], tmp_path: Path, how: signal.Signals
+    photos: Path, tiny: list[str], tmp_path: Path, how: signal.Signals | str
 ) -> None:
     many = ["12" if word == "3" else word for word in tiny]
-    words = ["train", str(photos), "--folds", "3", "--output", str(tmp_path / "run"), *many]
+    words = ["train", str(photos), "--folds", "2", "--output", str(tmp_path / "run"), *many]
     with subprocess.Popen(
         [sys.executable, "-m", "vitral", *words],
         stderr=subprocess.PIPE,
@@ -135,8 +135,8 @@ def test_a_killed_cross_validation_goes_on_with_resume(
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("fold 2/3  epoch 2/"):
-                process.send_signal(how)
+            if line.startswith("fold 2/2  epoch 2/"):
+                process.send_signal(how if isinstance(how, signal.Signals) else signal.Signals[how])
                 break
         rest = process.stderr.read()
     if how == signal.SIGTERM:
@@ -150,7 +150,7 @@ def test_a_killed_cross_validation_goes_on_with_resume(
     assert (tmp_path / "run" / "fold-1" / "evaluation.json").stat().st_mtime_ns == first
     figures = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert figures["images"] == 48
-    for number in (1, 2, 3):
+    for number in (1, 2):
         lines = (tmp_path / "run" / f"fold-{number}" / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 13))
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "finished"
