@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,18 @@ def test_a_dry_run_tells_the_cost_of_all(
     assert [sum(counts.values()) for counts in overview["data"]["folds"]] == [12] * 4
     assert "4 folds over all 48 images" in answer.err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_recipe_of_folds_is_that_for_as_many_images_as_a_fold_trains_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["train", "digits", "--model", "vit_mini_patch4_16", "--print-recipe"]
+    epochs = []
+    for more in ([], ["--folds", "10"]):
+        assert main([*words, *more]) == 0
+        epochs.append(tomllib.loads(capsys.readouterr().out)["epochs"])
+    # The usual number of passes falls with the square root of the training images: 70 % of 1,797, or 90 %.
+    assert epochs[1] / epochs[0] == pytest.approx((0.7 / 0.9) ** 0.5, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +134,10 @@ def test_the_difference_of_two_runs_as_json_and_in_words(
 
 
 @posix
-@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param("SIGKILL", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_cross_validation_goes_on_with_resume(
-    photos: Path, tiny: list[str], tmp_path: Path, how: signal.Signals | str
+    photos: Path, tiny: list[str], tmp_path: Path, how: signal.Signals
 ) -> None:
     many = ["12" if word == "3" else word for word in tiny]
     words = ["train", str(photos), "--folds", "2", "--output", str(tmp_path / "run"), *many]
@@ -136,7 +150,7 @@ def test_a_killed_cross_validation_goes_on_with_resume(
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("fold 2/2  epoch 2/"):
-                process.send_signal(how if isinstance(how, signal.Signals) else signal.Signals[how])
+                process.send_signal(how)
                 break
         rest = process.stderr.read()
     if how == signal.SIGTERM:

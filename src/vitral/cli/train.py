@@ -88,7 +88,7 @@ def train(
     given = recipe_fields.given()
     if print_recipe:
         opening = {"validation": validation, "split_seed": split_seed, "group_by": group_by, "strict": strict}
-        opening |= {"columns": columns, "data_root": data_root}
+        opening |= {"columns": columns, "data_root": data_root, "folds": folds}
         return _print_recipe(recipe, model, given, data, opening, json)
     from vitral.workflow import train as work
 
@@ -144,9 +144,11 @@ def _print_recipe(
 
     images = None
     if data is not None:
+        from vitral.data import fold
         from vitral.workflow.options import Options
 
-        images = len(Options(data, **opening).open().split("train"))
+        opened = Options(data, **opening).open()
+        images = len((fold(opened, 1) if opening["folds"] else opened).split("train"))
     resolved = resolve_recipe(recipe, model is None, given, images)
     if images:
         resolved = resolved.resolved(images)
