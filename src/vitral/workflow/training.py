@@ -340,6 +340,7 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
         if not again:
             _begin(place, one, about, several.called)
         _carry_out(place, one, about, display, several.listen, again)
+        torch.compiler.reset()  # it compiles one function for a few networks only, and then no more
 
     run_parts(folder, parts, run_one, display)
     write_repetition(folder.path, language=display.language, images=images_of(data))
