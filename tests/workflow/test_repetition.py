@@ -148,7 +148,7 @@ def stop_in(part: int, step: int) -> Callable[[Event], None]:
     return listen
 
 
-@pytest.mark.parametrize(("part", "step"), [(1, 1), (3, 4)])
+@pytest.mark.parametrize(("part", "step"), [(1, 1), (2, 3)])
 def test_stopped_folds_go_on_and_end_as_if_nothing_had_happened(
     folds: Run, photos: Path, tmp_path: Path, short: Recipe, part: int, step: int
 ) -> None:
@@ -171,6 +171,18 @@ def test_stopped_folds_go_on_and_end_as_if_nothing_had_happened(
     assert facts(again.path)["state"] == "finished"
     with pytest.raises(UsageError, match="is finished"):
         train(resume=tmp_path / "run", progress=False)
+
+
+def test_the_stopped_part_can_be_finished_alone(
+    folds: Run, photos: Path, tmp_path: Path, short: Recipe
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(photos, folds=3, output=tmp_path / "run", listen=stop_in(3, 4), **short)
+    last = train(resume=tmp_path / "run" / "fold-3", progress=False)
+    assert last.metrics == folds.runs[2].metrics
+    whole = train(resume=tmp_path / "run", progress=False)  # nothing is left but to put them together
+    assert whole.metrics == folds.metrics
+    assert facts(whole.path)["state"] == "finished"
 
 
 def test_a_part_that_left_no_state_begins_anew(

@@ -104,6 +104,7 @@ def prepare(
     compiled: bool | None = None,
     workers: int | None = None,
     time_limit: float | None = None,
+    seconds_per_step: float | None = None,
 ) -> Plan:
     """Check that the training can be done, and measure a few steps to tell what it will cost.
 
@@ -112,6 +113,7 @@ def prepare(
     Args:
         compiled, workers: None lets the machine decide.
         time_limit: seconds; the epochs are cut so that the training ends before.
+        seconds_per_step: as measured for an equal training before, which then is not done again.
 
     Raises:
         DataError: a class has no training image, or the metric cannot be computed.
@@ -151,7 +153,8 @@ def prepare(
     plan = Plan(
         data, model, preprocessing, recipe, compute, seed, False, "", workers, 0.0, 0.0, 0, time_limit, ()
     )
-    seconds_per_step = _measure(plan)
+    if seconds_per_step is None:
+        seconds_per_step = _measure(plan)
     evaluated = sum(len(data.split(name)) for name in ("validation", "test"))
     trained = len(data.split("train"))
     seconds = seconds_per_step * (plan.steps + plan.epochs * plan.steps_per_epoch * evaluated / trained / 3)

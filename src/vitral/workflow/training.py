@@ -211,8 +211,9 @@ def _ready(
     time_limit: float | None,
     display: Display,
     data: LabelledImages | None = None,
+    seconds_per_step: float | None = None,
 ) -> _Ready:
-    """Open DATA unless they are given, make or load the model, and measure what training it will cost."""
+    """Open DATA unless they are given, make or load the model, and measure what training it will cost if unknown."""
     compute, config = _check_start(options, resolve)
     if data is None:
         data = options.open(progress=display.counting)
@@ -234,6 +235,7 @@ def _ready(
         compiled=options.compile,
         workers=options.workers,
         time_limit=time_limit,
+        seconds_per_step=seconds_per_step,
     )
     return _Ready(plan, options, start.weights_hash, start.notices)
 
@@ -302,11 +304,13 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
     left = [part for part in parts if not (resume and folder is not None and part.is_finished(folder))]
     share = several.time_limit / max(1, len(left)) if several.time_limit is not None else None
 
-    def prepared(part: Part, asked: Collection[str] = (), limit: float | None = None) -> _Ready:
+    def prepared(
+        part: Part, asked: Collection[str] = (), limit: float | None = None, step: float | None = None
+    ) -> _Ready:
         if resume and folder is not None and has_state(part.folder(folder).checkpoints):
             return _ready_again(part.folder(folder), options.device, options.workers, share, display)
         alone = options.replace(folds=None, seeds=None, seed=part.seed)
-        ready = _ready(alone, resolve, asked, limit, display, part.data)
+        ready = _ready(alone, resolve, asked, limit, display, part.data, step)
         if options.folds and not ready.plan.data.split("test"):
             raise DataError(
                 f"{part.name} has no image to test: {options.weights} has seen all of them, start from others"
@@ -333,7 +337,7 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
     def run_one(part: Part, after: int) -> None:
         place = part.folder(folder)
         again = has_state(place.checkpoints)
-        one = ready.pop() if ready else prepared(part)
+        one = ready.pop() if ready else prepared(part, step=overview["seconds_per_step"])
         display.seconds_after = after * one.plan.seconds
         about = describe_plan(one.plan, one.options)
         about["notes"] += one.notices
