@@ -98,6 +98,15 @@ def test_doubtful_labels_are_shown_the_likeliest_first(make_whole) -> None:
     assert re.findall(r"labelled</span> (\w+)<", section) == [path.split("/")[2] for path in shown]
 
 
+def test_a_model_too_weak_to_doubt_labels_is_called_so(make_whole) -> None:
+    good = make_whole("first", "folds", [[True] * 11 + [False]] * 2)
+    weak = make_whole("second", "folds", [[True, False] * 6] * 2)
+    for whole, expected in ((good, False), (weak, True)):
+        figures = put_together(whole)
+        assert (figures["second_look"] > 0.2 * 24) == expected
+        assert ("More than one image in five is listed" in text_of(write_repetition(whole.path))) == expected
+
+
 def test_no_doubtful_label_is_said(make_whole) -> None:
     whole = make_whole("run", "folds", [[True] * 12] * 2)
     assert put_together(whole)["second_look"] == 0

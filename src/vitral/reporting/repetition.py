@@ -13,6 +13,8 @@ from vitral.reporting.texts import Wording, wording_of
 from vitral.runs import read_second_look
 
 DOUBTFUL = 24
+# Labels are not that often wrong: then it is rather the model.
+TOO_MANY = 0.2
 
 
 def write_repetition(
@@ -69,11 +71,15 @@ def _doubtful(run: RunContent, images: ReadImage | None) -> dict[str, Any] | Non
     if run.evaluation is None or run.kind != "folds":
         return None
     found = read_second_look(run.folder.second_look)
-    if images is None:
-        return {"count": len(found), "shown": [], "more": 0}
     shown = []
-    for one in found[:DOUBTFUL]:
-        probability = one.probability_of_suggested
-        example = picture_example(one.path, one.label, one.suggested, probability, images, None)
-        shown.append(vars(example) | {"of_label": one.probability_of_label})
-    return {"count": len(found), "shown": shown, "more": len(found) - len(shown)}
+    if images is not None:
+        for one in found[:DOUBTFUL]:
+            probability = one.probability_of_suggested
+            example = picture_example(one.path, one.label, one.suggested, probability, images, None)
+            shown.append(vars(example) | {"of_label": one.probability_of_label})
+    return {
+        "count": len(found),
+        "shown": shown,
+        "more": len(found) - len(shown),
+        "too_many": len(found) > TOO_MANY * run.evaluation["images"],
+    }

@@ -161,6 +161,9 @@ ENGLISH = {
     "second_look_lead": "{count} image may have a wrong label.|{count} images may have a wrong label.",
     "second_look_rule": "Runs that did not learn from them give another class at least the probability that images of "
     "that class get on average (confident learning). All of them are listed in second_look.csv, the likeliest first.",
+    "second_look_weak": "More than one image in five is listed.",
+    "second_look_weak_why": "That says that the model is weak rather than that so many labels are wrong: "
+    "only the first few are worth the look.",
     "no_second_look": "No label stands out.",
     "labelled": "labelled",
     # comparison
@@ -336,6 +339,9 @@ PORTUGUESE = {
     "second_look_rule": "Treinos que não aprenderam com elas dão a outra classe ao menos a probabilidade que as "
     "imagens dessa classe recebem em média (confident learning). Todas estão em "
     "second_look.csv, as mais prováveis primeiro.",
+    "second_look_weak": "Mais de uma imagem em cada cinco está na lista.",
+    "second_look_weak_why": "Isso mostra antes que o modelo é fraco do que tantos rótulos errados: "
+    "só as primeiras valem a olhada.",
     "no_second_look": "Nenhum rótulo chama a atenção.",
     "labelled": "rótulo:",
     "run": "treino",
