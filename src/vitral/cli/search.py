@@ -15,6 +15,7 @@ def search(
     weights: str | None = None,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None,
+    language: str | None = None,
     json: bool = False,
 ) -> int:
     """Find the images nearest to one in a folder of embeddings.
@@ -28,12 +29,15 @@ def search(
         weights: Where the weights are that the folder was made with; default: where they were.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; default: what the folder was made with.
+        language: en or pt, of what people read; default: the system's.
         json: Print a JSON object.
     """
     from vitral.workflow import search as work
 
     query = sys.stdin.buffer.read() if image == "-" else image
-    found = work(folder, query, top=top, weights=weights, device=device, precision=precision)
+    found = work(
+        folder, query, top=top, weights=weights, device=device, precision=precision, language=language
+    )
 
     def text(console) -> None:
         for one in found["nearest"]:

@@ -132,6 +132,12 @@ def find_parts(folder: Path) -> list[Path]:
     return sorted(found, key=number_of)
 
 
+def count_rows(part: Path, made: Made) -> int:
+    """How many rows a part has; raises what `read_paths` raises."""
+    with _opened(part, made) as file:
+        return file.metadata.num_rows
+
+
 def read_paths(part: Path, made: Made) -> list[str]:
     """The paths of a part.
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from vitral.errors import UsageError, WeightsError
 from vitral.inference import Embedder
+from vitral.language import choose_language
 from vitral.weights import overrides_from, read_checkpoint
 from vitral.workflow.embedding import describe_making
-from vitral.workflow.parts import Made, find_parts, read_description, read_vectors
+from vitral.workflow.parts import Made, count_rows, find_parts, read_description, read_vectors
+from vitral.workflow.progress import Display
 
 
 def search(
@@ -23,6 +25,8 @@ def search(
     weights: str | PathLike[str] | None = None,
     device: str = "auto",
     precision: str | None = None,
+    language: str | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """The images of a folder that `embed` wrote whose vectors make the smallest angle with that of `image`.
 
@@ -35,6 +39,8 @@ def search(
         weights: where the folder's WEIGHTS are now; None: where they were.
         device: as for `Classifier.load`.
         precision: the same; None: what the folder's vectors were computed in.
+        language: "en" or "pt", of the bar.
+        progress: whether to show one, on standard error, where it takes a while.
 
     Returns:
         {"nearest": [{"path", "similarity"}, …], "images", "device", "backend", "precision"}: the nearest first, each
@@ -54,15 +60,18 @@ def search(
     embedder = _embedder(place, made, None if weights is None else os.fspath(weights), device, precision)
     query = embedder.embed([image])[0]
     query /= max(float(np.linalg.norm(query)), _TINY)
-    looked_at, best = 0, _Best(top)
-    for part in find_parts(place):
-        paths, vectors = read_vectors(part, made)
-        lengths = np.maximum(np.linalg.norm(vectors, axis=1), _TINY)
-        best.add(paths, np.clip(vectors @ query / lengths, -1, 1))
-        looked_at += len(paths)
+    parts = find_parts(place)
+    images, looked_at, best = sum(count_rows(part, made) for part in parts), 0, _Best(top)
+    with Display(choose_language(language), shown=progress) as display:
+        for part in parts:
+            paths, vectors = read_vectors(part, made)
+            lengths = np.maximum(np.linalg.norm(vectors, axis=1), _TINY)
+            best.add(paths, np.clip(vectors @ query / lengths, -1, 1))
+            looked_at += len(paths)
+            display.passing(looked_at, images, looked_at, 0)
     return {
         "nearest": [{"path": path, "similarity": similarity} for path, similarity in best.found],
-        "images": looked_at,
+        "images": images,
         "device": str(embedder.compute.device),
         "backend": embedder.backend,
         "precision": embedder.precision,
