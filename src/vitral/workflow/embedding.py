@@ -3,8 +3,8 @@
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from time import monotonic
@@ -88,18 +88,17 @@ def embed(
         if overwrite:
             remove_embeddings(folder)
         known, number = _what_is_there(folder, made)
+        before = len(known)
         write_description(folder, made)
-        task = _Task(
-            words, known, lambda tally: display.passing(tally.passed, tally.total, tally.new, tally.bad)
-        )
-        with error_table(folder) as errors, PartWriter(folder, made, number) as parts:
-            _run(task, embedder, workers or min(usable_cores(), MOST_WORKERS), parts, errors)
+        with error_table(folder) as errors, PartWriter(folder, made, number) as writer:
+            course = _Course(words, known, writer, errors, display)
+            course.run(embedder, workers or min(usable_cores(), MOST_WORKERS))
     seconds = monotonic() - began
     return {
         "folder": str(folder),
-        "images": task.before + task.tally.new,
-        "new": task.tally.new,
-        "bad": task.tally.bad,
+        "images": before + course.new,
+        "new": course.new,
+        "bad": course.bad,
         "parts": len(find_parts(folder)),
         "dim": made.dim,
         "pool": made.pool,
@@ -108,7 +107,7 @@ def embed(
         "backend": embedder.backend,
         "precision": embedder.precision,
         "seconds": seconds,
-        "images_per_second": task.tally.new / seconds,
+        "images_per_second": course.new / seconds,
     }
 
 
@@ -136,83 +135,70 @@ def describe_making(
 
 
 @dataclass
-class _Tally:
-    """Files passed over of so many, vectors that are new, and files that could not be read."""
+class _Course:
+    """The images that `words` mean, but for the known ones, on their way into parts.
 
+    Args:
+        words: files, folders, wildcards.
+        known: paths that have a vector.
+        writer, errors, display: who is given vectors, what could not be read, and how far it is.
+    """
+
+    words: Sequence[str]
+    known: PathSet
+    writer: PartWriter
+    errors: Any
+    display: Display
     total: int = 0
     passed: int = 0
     new: int = 0
     bad: int = 0
 
+    def run(self, embedder: Embedder, workers: int) -> None:
+        """Count the files, then embed those that are new."""
+        asked: deque[str] = deque()  # paths whose answer is still to come
+        try:
+            for _ in each_wanted(self.words):
+                self.total += 1
+                self._tell()
+            for answer in embedder.embed_each(self._sources(asked), workers):
+                path = asked.popleft()
+                if isinstance(answer, ImageError):
+                    self._note(path, str(answer))
+                    continue
+                self.writer.add(path, answer)
+                self.new += 1
+                self._pass()
+        except KeyboardInterrupt as error:
+            error.add_note(
+                f"what is done lies in {self.writer.folder}, and the same command goes on from there"
+            )
+            raise
 
-@dataclass
-class _Task:
-    """The images to be embedded: those that `words` mean, but for the paths that are known.
-
-    Args:
-        words: files, folders, wildcards.
-        known: paths that have a vector.
-        tell: called as it goes.
-    """
-
-    words: Sequence[str]
-    known: PathSet
-    tell: Callable[[_Tally], None]
-    before: int = field(init=False)
-    tally: _Tally = field(default_factory=_Tally)
-
-    def __post_init__(self) -> None:
-        self.before = len(self.known)
-
-    def count(self) -> None:
-        """Count the files that there are."""
-        for _ in each_wanted(self.words):
-            self.tally.total += 1
-            self.tell(self.tally)
-
-    def new(self, errors: Any) -> Iterator[str]:
-        """The paths to be embedded; what cannot be is told to the table of errors."""
+    def _sources(self, asked: deque[str]) -> Iterator[str]:
+        """The paths of images that are new, each put into `asked` too."""
         for one in each_wanted(self.words):
             path = str(Path(one.path))
             problem = one.error or _why_no_text(path)
             if problem is not None:
-                self.bad(path, problem, errors)
+                self._note(path, problem)
             elif self.known.add(path):
+                asked.append(path)
                 yield path
             else:
-                self.tally.passed += 1
-                self.tell(self.tally)
+                self._pass()
 
-    def bad(self, path: str, problem: str, errors: Any) -> None:
-        """One file that cannot be embedded."""
-        errors.writerow((path, problem))
-        self.tally.bad += 1
-        self.tally.passed += 1
-        self.tell(self.tally)
+    def _note(self, path: str, problem: str) -> None:
+        self.errors.writerow((path, problem))
+        self.bad += 1
+        self._pass()
 
+    def _pass(self) -> None:
+        self.passed += 1
+        self._tell()
 
-def _run(task: _Task, embedder: Embedder, workers: int, parts: PartWriter, errors: Any) -> None:
-    asked: deque[str] = deque()  # paths whose answer is still to come
-
-    def sources() -> Iterator[str]:
-        for path in task.new(errors):
-            asked.append(path)
-            yield path
-
-    try:
-        task.count()
-        for answer in embedder.embed_each(sources(), workers):
-            path = asked.popleft()
-            if isinstance(answer, ImageError):
-                task.bad(path, str(answer), errors)
-                continue
-            parts.add(path, answer)
-            task.tally.new += 1
-            task.tally.passed += 1
-            task.tell(task.tally)
-    except KeyboardInterrupt as error:
-        error.add_note(f"what is done lies in {parts.folder}, and the same command goes on from there")
-        raise
+    def _tell(self) -> None:
+        self.display.passing(self.passed, self.total, self.new, self.bad)
 
 
 def _what_is_there(folder: Path, made: Made) -> tuple[PathSet, int]:

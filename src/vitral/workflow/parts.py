@@ -59,7 +59,10 @@ class Made:
         return {"format": _FORMAT, "version": _VERSION, **asdict(self)}
 
     def difference(self, other: "Made") -> str | None:
-        """Why vectors made so cannot lie beside those of `other`; None if they can."""
+        """Why vectors made so cannot lie beside those of `other`; None if they can.
+
+        What only one of them says, another version of vitral says, and leaves what the other knows as it was.
+        """
         if self.weights_sha256 != other.weights_sha256:
             return f"with other weights ({self.weights})"
         for name in ("precision", "pool"):
@@ -67,9 +70,9 @@ class Made:
                 return f"with {name} {getattr(self, name)}, not {getattr(other, name)}"
         for name in ("preprocessing", "architecture"):
             mine, theirs = getattr(self, name), getattr(other, name)
-            for field in sorted(mine.keys() | theirs.keys()):
-                if mine.get(field) != theirs.get(field):
-                    return f"with {field} {mine.get(field)}, not {theirs.get(field)}"
+            for field in sorted(mine.keys() & theirs.keys()):
+                if mine[field] != theirs[field]:
+                    return f"with {field} {mine[field]}, not {theirs[field]}"
         return None
 
 
