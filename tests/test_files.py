@@ -5,14 +5,17 @@ import json
 import math
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from vitral.errors import VitralError
 from vitral.files import (
     cache_folder,
+    locked,
     sha256,
     sha256_of_file,
     write_bytes,
@@ -165,3 +168,23 @@ def test_caches_lie_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.delenv("XDG_CACHE_HOME")
         assert cache_folder("data") == Path.home() / ".cache" / "vitral" / "data"
     assert cache_folder("data").name == "data"
+
+
+def test_a_lock_keeps_others_out_until_its_process_ends_however_it_ends(tmp_path: Path) -> None:
+    code = (
+        "import sys; from vitral.files import locked\n"
+        "with locked(sys.argv[1]):\n    print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "new" / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"locked"
+        with (
+            pytest.raises(VitralError, match=r"another process writes to .*new: wait"),
+            locked(tmp_path / "new" / ".lock"),
+        ):
+            pass
+        process.kill()
+    for _ in range(2):
+        with locked(tmp_path / "new" / ".lock"):
+            pass

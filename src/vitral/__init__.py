@@ -14,17 +14,18 @@ os.environ.setdefault("GOMP_SPINCOUNT", "50000")
 
 if TYPE_CHECKING:
     from vitral.errors import VitralError
-    from vitral.inference import Classifier
+    from vitral.inference import Classifier, Embedder
     from vitral.model import create_model
     from vitral.weights import load_model
     from vitral.workflow import train
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "VitralError", "__version__", "create_model", "load_model", "train"]
+__all__ = ["Classifier", "Embedder", "VitralError", "__version__", "create_model", "load_model", "train"]
 
 _HOMES = {
     "Classifier": "vitral.inference",
+    "Embedder": "vitral.inference",
     "VitralError": "vitral.errors",
     "create_model": "vitral.model",
     "load_model": "vitral.weights",

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, hashes, and the place for caches."""
+"""Files that are written whole or not at all, locks, hashes, and the place for caches."""
 
 import hashlib
 import json
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from vitral.errors import VitralError
 
 
 @contextmanager
@@ -56,6 +58,23 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+@contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Keep other processes out of what the lock file `path` stands for; it stays behind, empty.
+
+    The system itself lets go of the lock when the process ends, however it ends.
+
+    Raises:
+        VitralError: another process holds it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        if not _lock(file):
+            raise VitralError(f"another process writes to {path.parent}: wait until it has ended")
+        yield
+
+
 def sha256(content: bytes) -> str:
     """The SHA-256 of some bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
@@ -88,3 +107,19 @@ def _permissions(path: Path) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Whether this process now holds the lock; until the file is closed."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

@@ -1,12 +1,13 @@
 """Which files of a folder does a user expect to be taken for images?"""
 
 import os
+import random
 from pathlib import Path
 
 import pytest
 
 from vitral.errors import DataError, ImageError
-from vitral.images import find_images, read_image
+from vitral.images import files, find_images, read_image, walk_images
 
 
 def make(folder: Path, *names: str) -> None:
@@ -81,3 +82,36 @@ def _link(link: Path, target: Path) -> None:
         link.symlink_to(target)
     except OSError:
         pytest.skip("this system lets users make no links")
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 7, 100])
+def test_a_folder_of_more_names_than_are_held_comes_sorted_and_whole(tmp_path, monkeypatch, at_once):
+    make(tmp_path, *(f"{number * 7 % 23:02d}.jpg" for number in range(23)), "10/a.jpg", "10/b.jpg", "05.txt")
+    monkeypatch.setattr(files, "AT_ONCE", at_once)
+    assert find_images(tmp_path) == sorted(tmp_path.rglob("*.jpg"))
+    assert [path.name for path in walk_images(tmp_path / "10")] == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 50])
+def test_in_order_sorts_and_drops_what_comes_twice(at_once):
+    found = random.Random(0).choices("abcdefghijklmnop", k=40)
+    assert list(files.in_order(lambda: iter(found), at_once)) == sorted(set(found))
+    assert list(files.in_order(lambda: iter([]), at_once)) == []
+
+
+def test_a_walk_goes_on_past_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
+    make(tmp_path, "a/1.jpg", "b/2.jpg", "c/3.jpg")
+    scandir = os.scandir
+
+    def refuse(folder):  # as the system does, but root is refused nothing
+        if Path(folder).name == "b":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    told = []
+    assert [path.name for path in walk_images(tmp_path, told.append)] == ["1.jpg", "3.jpg"]
+    (error,) = told
+    assert "b cannot be read (Permission denied)" in str(error)
+    with pytest.raises(DataError, match="check its permissions"):
+        find_images(tmp_path)

@@ -1,7 +1,9 @@
 """config.json and model.safetensors: out and in unchanged, and what damage is answered."""
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -209,3 +211,21 @@ def test_the_first_tensor_that_does_not_fit_is_named_with_both_shapes(
     with pytest.raises(WeightsError, match=f"{name} is {words}") as caught:
         load_model(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_the_hash_is_that_of_all_files_with_tensors(folder: Path, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(folder)
+    whole = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert checkpoint.hash() == whole
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"class_names": ["a", "b", "c"]}))
+    assert read_checkpoint(folder).hash() == whole
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    hashes = []
+    for second in (b"second", b"changed"):
+        (tmp_path / "1.safetensors").write_bytes(b"first")
+        (tmp_path / "2.safetensors").write_bytes(second)
+        hashes.append(replace(checkpoint, file=index).hash())
+    assert len({*hashes, whole}) == 3
+    assert replace(checkpoint, file=None).hash() is None

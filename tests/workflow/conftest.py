@@ -9,6 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vitral.images import Preprocessing
+from vitral.model import create_model
+from vitral.weights import Checkpoint, write_checkpoint
 from vitral.workflow import Run, train
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200), "grey": (120, 120, 120)}
@@ -81,3 +84,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(photos: Path, tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run on `photos`; not to be changed."""
     return train(photos, output=tmp_path_factory.mktemp("runs") / "colours", **tiny)
+
+
+@pytest.fixture(scope="session")
+def headless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """WEIGHTS of a tiny network without a head."""
+    torch.manual_seed(0)
+    model = create_model("vit_mini_patch8_16", num_classes=0)
+    folder = tmp_path_factory.mktemp("weights") / "headless"
+    write_checkpoint(folder, Checkpoint(model.config, Preprocessing((16, 16)), (), model.state_dict()))
+    return folder

@@ -10,7 +10,8 @@ from PIL import Image
 
 from vitral.errors import UsageError
 from vitral.workflow import Run
-from vitral.workflow.prediction import answers, expand, write_answers
+from vitral.workflow.prediction import answers, write_answers
+from vitral.workflow.wanted import expand
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from vitral.training import EpochDone, Notice, StepDone
+from vitral.workflow import progress
 from vitral.workflow.progress import Display
 
 FIGURES = {
@@ -64,3 +65,56 @@ def test_a_quick_look_at_the_images_shows_no_bar_and_a_long_one_does() -> None:
         display.counting(5, 10)
         assert display.bar is not None
     assert "looking at the images 5/10" in text.getvalue()
+
+
+class Clock:
+    """A clock that is put forward by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(progress, "monotonic", lambda: self.now)
+
+
+def passed(clock: Clock, language: Any, terminal: bool, until: int) -> str:
+    """What is seen of 100 files counted and then passed in 1 s each, from the 40th on computed, every tenth bad."""
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=120, markup=False, highlight=False)
+    with Display(language, console=console) as display:
+        for total in range(1, 101):
+            clock.now += 0.1
+            display.passing(0, total, 0, 0)
+            if display.bar is not None:
+                display.bar.refresh()
+        for done in range(1, until):
+            clock.now += 1
+            bad = max(done - 40, 0) // 10
+            display.passing(done, 100, max(done - 40, 0) - bad, bad)
+            if display.bar is not None:
+                display.bar.refresh()
+    return text.getvalue()
+
+
+def test_without_a_terminal_a_line_says_now_and_then_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = passed(Clock(monkeypatch), "en", False, 101).splitlines()
+    assert lines[0].startswith("20/100")  # after 30 seconds, 10 of which were spent counting
+    assert "left" not in lines[0]  # nothing was computed yet
+    assert lines[1:] == [
+        "50/100  1.0 images/s  50 s left  1 cannot be used",
+        "80/100  1.0 images/s  20 s left  4 cannot be used",
+    ]
+    said = passed(Clock(monkeypatch), "pt", False, 81).splitlines()[-1]
+    assert said == "80/100  1,0 imagens/s  20 s restantes  4 não podem ser usados"
+
+
+def test_a_terminal_sees_the_counting_and_then_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = passed(Clock(monkeypatch), "en", True, 81)
+    assert "90 files counted" in seen
+    for part in ("80%", "80/100", "1.0 images/s", "20 s left", "4 cannot be used"):
+        assert part in seen
+
+
+def test_the_pace_is_that_of_the_last_minute() -> None:
+    pace = progress.Pace()
+    for second in range(200):
+        pace.note(float(second), 10 * min(second, 100) + 3 * max(second - 100, 0))
+    assert pace.rate == pytest.approx(3)

@@ -26,6 +26,8 @@ COMMANDS = {
     "evaluate": "Measure a run on a split of its own data or of other data.",
     "predict": "Say what images show.",
     "report": "Write a run as one self-contained HTML page.",
+    "embed": "Write the feature vectors of any number of images.",
+    "search": "Find the images nearest to one in a folder of embeddings.",
     "convert": "Write a network in another format.",
     "models": "List the architectures, and pretrained weights to start from.",
     "summary": "Show a model layer by layer, and of WEIGHTS what was found in them.",

@@ -43,7 +43,8 @@ def predict(
     from rich.progress import track
 
     from vitral.inference import Classifier
-    from vitral.workflow.prediction import answers, check_output, expand, write_answers
+    from vitral.workflow.prediction import answers, check_output, write_answers
+    from vitral.workflow.wanted import expand
 
     if output is not None:
         check_output(output)

@@ -1,8 +1,10 @@
 """Which files of a folder are images."""
 
+import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from vitral.errors import DataError
 
@@ -15,6 +17,10 @@ IMAGE_SUFFIXES = frozenset([
 """Endings of image files, in lower case."""
 
 
+# Names of one folder that are held, sorted, at a time; a folder of more is looked through again for the next ones.
+AT_ONCE = 100_000
+
+
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """The image files in `folder` and all folders below it, sorted by path.
 
@@ -25,17 +31,72 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     Raises:
         DataError: `folder`, or a folder below it, is missing or may not be read.
     """
-    return list(_images_below(Path(folder), ()))
+    return list(walk_images(folder))
 
 
-def _images_below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+def walk_images(
+    folder: str | os.PathLike[str], unreadable: Callable[[DataError], None] | None = None
+) -> Iterator[Path]:
+    """The same one after the other; memory stays small however many there are, in one folder too.
+
+    Args:
+        folder: where to look.
+        unreadable: told of a folder that is missing or may not be read, instead of an error that ends the walk.
+    """
+    return _images_below(Path(folder), (), unreadable)
+
+
+def in_order(scan: Callable[[], Iterator[Any]], at_once: int | None = None) -> Iterator[Any]:
+    """What `scan()` finds, sorted and each once, though no more than `at_once` of it is ever held.
+
+    Args:
+        scan: looks for everything from the start; called again for each further `at_once`.
+        at_once: how much is held; None: `AT_ONCE`.
+    """
+    at_once = at_once or AT_ONCE
+    found = heapq.nsmallest(at_once, scan())
+    while found:
+        last = None
+        for one in found:
+            if one != last:
+                yield one
+            last = one
+        if len(found) < at_once:
+            return
+        found = heapq.nsmallest(at_once, (one for one in scan() if one > last))
+
+
+def _images_below(
+    folder: Path, above: tuple[str, ...], unreadable: Callable[[DataError], None] | None
+) -> Iterator[Path]:
     """Images below `folder`; `above` holds the real paths of the folders that lead to it."""
     here = os.path.realpath(folder)
     if here in above:
         return
     try:
+        for name, is_folder in in_order(lambda: _in_folder(folder)):
+            if is_folder:
+                yield from _images_below(folder / name, (*above, here), unreadable)
+            else:
+                yield folder / name
+    except DataError as error:
+        if unreadable is None:
+            raise
+        unreadable(error)
+
+
+def _in_folder(folder: Path) -> Iterator[tuple[str, bool]]:
+    """Name of every image and folder in a folder, and whether it is a folder, in no order."""
+    try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            for entry in found:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    yield name, True
+                elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not _is_pipe_or_device(entry):
+                    yield name, False
     except FileNotFoundError:
         raise DataError(f"there is no folder {folder}: check the path") from None
     except NotADirectoryError:
@@ -44,13 +105,6 @@ def _images_below(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
         raise DataError(
             f"the folder {folder} cannot be read ({error.strerror}): check its permissions"
         ) from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            yield from _images_below(folder / entry.name, (*above, here))
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not _is_pipe_or_device(entry):
-            yield folder / entry.name
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -61,5 +115,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_pipe_or_device(entry: os.DirEntry[str]) -> bool:
-    """Something that could be waited on for ever. A link that leads nowhere is not."""
-    return os.path.exists(entry.path) and not entry.is_file()
+    """Something that could be waited on for ever. A link that leads nowhere, or to itself, is not."""
+    try:
+        return not entry.is_file() and os.path.exists(entry.path)
+    except OSError:
+        return False

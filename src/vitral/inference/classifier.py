@@ -1,21 +1,20 @@
 """A trained classifier: the model, its preprocessing and its class names, from a path to an answer."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, overload
 
 import numpy as np
 import torch
 
-from vitral.device import Compute, choose
+from vitral.device import Compute
 from vitral.errors import ImageError, UsageError
 from vitral.images import Preprocessing
+from vitral.inference.embedder import BATCH, Embedder, placed
 from vitral.inference.forward import Normalise
 from vitral.model import VisionTransformer
 from vitral.weights import overrides_from, read_checkpoint
-
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,8 @@ class Classifier:
         if not checkpoint.class_names:
             remedy = f"train one with `vitral train DATA --from {weights}`"
             raise UsageError(f"{weights} has no classifier: {remedy}")
-        compute = choose(device, precision)
-        model = checkpoint.model()
-        if image_size is not None:
-            model.resize(image_size)
-        preprocessing = replace(checkpoint.preprocessing, size=model.config.image_size)
-        return cls(model.to(compute.device, compute.dtype), preprocessing, checkpoint.class_names, compute)
+        model, preprocessing, compute = placed(checkpoint, device, precision, image_size)
+        return cls(model, preprocessing, checkpoint.class_names, compute)
 
     @property
     def precision(self) -> str:
@@ -136,6 +131,13 @@ class Classifier:
                 else:
                     path = str(image) if isinstance(image, (str, Path)) else None
                     yield Prediction(self.class_names, next(answers), path)
+
+    def embed(self, images: Any) -> np.ndarray:
+        """What the network makes of images before its head: float32 `(dim,)`, or `(images, dim)` for a list.
+
+        Takes what `predict` takes, and raises what it raises; see `Embedder`.
+        """
+        return Embedder(self.model, self.preprocessing, self.compute).embed(images)
 
     @torch.inference_mode()
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:

@@ -84,15 +84,19 @@ class VisionTransformer(nn.Module):
         """Tokens `(batch, special + patches, dim)` after the final norm, special tokens first."""
         return self.encode(self.embed(images))
 
-    def pool(self, features: Tensor) -> Tensor:
+    def pool(self, features: Tensor, kind: str | None = None) -> Tensor:
         """y of equation 4, the image's representation.
+
+        Args:
+            features: as `forward_features` gives them.
+            kind: "token", "average" or "token_average", instead of the network's own.
 
         Returns:
             `(batch, dim)`, by `ViTConfig.pool`: "token", the class token; "average", that of the patches (appendix
             D.3); "attention", see `AttentionPooling`; "distilled", the average of class and distillation token. Or
             `(batch, 2 dim)`: "token_average", class token and average of the patches side by side (DINOv2).
         """
-        patches, kind = features[:, self.config.special_tokens :], self.config.pool
+        patches, kind = features[:, self.config.special_tokens :], kind or self.config.pool
         if kind == "token":
             y = features[:, 0]
         elif kind == "average":

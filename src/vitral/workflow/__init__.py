@@ -1,4 +1,4 @@
-"""What a user asks for in one call: train, evaluate, predict, report.
+"""What a user asks for in one call: train, evaluate, predict, embed, search, report.
 
 What stands here is imported when it is first used: to predict needs neither augmentations nor figures.
 """
@@ -7,18 +7,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vitral.workflow.embedding import embed
     from vitral.workflow.evaluation import evaluate
     from vitral.workflow.reports import compare, report
     from vitral.workflow.run import Run
+    from vitral.workflow.searching import search
     from vitral.workflow.training import train
 
-__all__ = ["Run", "compare", "evaluate", "report", "train"]
+__all__ = ["Run", "compare", "embed", "evaluate", "report", "search", "train"]
 
 _HOMES = {
     "Run": "run",
     "compare": "reports",
+    "embed": "embedding",
     "evaluate": "evaluation",
     "report": "reports",
+    "search": "searching",
     "train": "training",
 }
 

@@ -1,56 +1,15 @@
-"""`predict`: which images are meant, what the model answers for each, and the answers as a file."""
+"""`predict`: what the model answers for each image, and the answers as a file."""
 
 import csv
-import glob
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitral.errors import DataError, UsageError
+from vitral.errors import UsageError
 from vitral.files import write_json, written_whole
-from vitral.images import IMAGE_SUFFIXES, find_images
 from vitral.inference import Classifier, Prediction
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One image that was asked about.
-
-    Args:
-        path: as the answer names it.
-        source: what can be read, a path or bytes; None where there is nothing to read.
-        error: why there is nothing.
-    """
-
-    path: str
-    source: str | bytes | None
-    error: str | None = None
-
-
-def expand(words: Sequence[str], standard_input: bytes | None = None) -> list[Wanted]:
-    """The images that files, folders and wildcards mean, in the order given.
-
-    Folders are searched with all folders below them and sorted, hidden files left out. `*`, `?`, `[…]` and `**` are
-    wildcards unless a file of that very name exists. What leads to no image is answered by an error in its place.
-
-    Args:
-        words: paths, wildcards, or "-" for one image's bytes.
-        standard_input: these bytes.
-    """
-    found: list[Wanted] = []
-    for word in words:
-        path = Path(word)
-        if word == "-" and standard_input is not None:
-            found.append(Wanted("-", standard_input))
-        elif path.is_dir():
-            found += _in_folder(word, path)
-        elif path.exists() or not glob.has_magic(word):
-            found.append(Wanted(word, word))
-        else:
-            found += _matching(word)
-    return found
+from vitral.workflow.wanted import Wanted
 
 
 def answers(
@@ -60,7 +19,7 @@ def answers(
 
     Args:
         classifier: the model.
-        wanted: from `expand`.
+        wanted: from `vitral.workflow.wanted.expand`.
         top: how many of the most probable classes a row names.
         unsure_below: adds "unsure" to every row: whether its probability is below this.
 
@@ -132,32 +91,3 @@ def write_answers(file: str | Path, rows: Sequence[dict[str, Any]]) -> None:
             writer.writerow(cells)
         text.flush()
         text.detach()
-
-
-def _in_folder(word: str, folder: Path) -> list[Wanted]:
-    try:
-        files = find_images(folder)
-    except DataError as error:
-        return [Wanted(word, None, str(error))]
-    if not files:
-        return [Wanted(word, None, "the folder holds no images: name another one")]
-    return [Wanted(str(file), str(file)) for file in files]
-
-
-def _matching(pattern: str) -> list[Wanted]:
-    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
-    found = [
-        one
-        for match in matches
-        for one in ([Wanted(str(match), str(match))] if _is_image(match) else _images_in(match))
-    ]
-    found = list(dict.fromkeys(found))  # `**` finds a folder and what lies in it
-    return found or [Wanted(pattern, None, "no image matches these wildcards: check the path")]
-
-
-def _is_image(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def _images_in(path: Path) -> list[Wanted]:
-    return _in_folder(str(path), path) if path.is_dir() else []

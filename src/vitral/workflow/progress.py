@@ -1,5 +1,6 @@
 """What a person sees while vitral works: a live bar on standard error, in notebooks too, else a line an epoch."""
 
+from collections import deque
 from importlib.util import find_spec
 from time import monotonic
 from types import TracebackType
@@ -16,6 +17,8 @@ from vitral.workflow.texts import TEXTS
 
 # Looking at the images shows a bar only when it takes longer than this.
 QUIET_SECONDS = 2.0
+# Where no bar can be shown there is a line as often as this.
+LINE_SECONDS = 30.0
 
 
 class Display:
@@ -41,7 +44,8 @@ class Display:
         self.seconds_left = 0.0
         # Which training of several is at work, such as "fold 2/5", and how long those after it will take.
         self.part, self.seconds_after = "", 0.0
-        self.began = monotonic()
+        self.began = self.told = monotonic()
+        self.pace = Pace()
         self.bar: Progress | None = None
         self.task = TaskID(0)
 
@@ -84,6 +88,23 @@ class Display:
         if self.shown and monotonic() - self.began > QUIET_SECONDS:
             self._show(done, total, f"{self.texts['images_looked_at']} {done:,}/{total:,}")
 
+    def passing(self, done: int, total: int, new: int, bad: int) -> None:
+        """So many of so many files passed, of which so many were computed now, and so many could not be read.
+
+        Before the first is passed they are being counted. A bar, with rate and time left; else a line now and then.
+        """
+        now = monotonic()
+        if new + bad:
+            self.pace.note(now, new + bad)
+        every = 0.1 if self._is_live() else LINE_SECONDS
+        if not self.shown or now - self.told < every or now - self.began < QUIET_SECONDS:
+            return
+        self.told = now
+        text = self._of_files(done, total, bad)
+        self._show(done, total, text)
+        if self.bar is None:
+            self.say(text)
+
     def close(self) -> None:
         """End the bar, if there is one."""
         if self.bar is not None:
@@ -103,6 +124,18 @@ class Display:
     def _is_live(self) -> bool:
         # In a notebook rich draws its bar with ipywidgets; without these there is a line an epoch.
         return find_spec("ipywidgets") is not None if self.console.is_jupyter else self.console.is_terminal
+
+    def _of_files(self, done: int, total: int, bad: int) -> str:
+        if not done:
+            return self.words.number(total) + " " + self.texts["files_counted"]
+        parts = [f"{self.words.number(done)}/{self.words.number(total)}"]
+        if self.pace.rate:
+            rate = self.words.number(self.pace.rate, 1 if self.pace.rate < 10 else 0)
+            parts.append(f"{rate} {self.texts['rate']}")
+            parts.append(f"{self.words.duration((total - done) / self.pace.rate)} {self.texts['left']}")
+        if bad:
+            parts.append(self.texts["bad_files"].format(count=self.words.number(bad)))
+        return "  ".join(parts)
 
     def _of_step(self, event: StepDone) -> str:
         parts = [
@@ -128,3 +161,20 @@ class Display:
         parts.append(f"{self.words.duration(self.seconds_left)} {self.texts['left']}")
         parts.append(self.texts["best"] if event.best else "")
         return "  ".join(part for part in [self.part, *parts] if part)
+
+
+class Pace:
+    """How fast something goes, over the last minute."""
+
+    def __init__(self) -> None:
+        self.noted: deque[tuple[float, int]] = deque(maxlen=60)
+        self.rate = 0.0
+
+    def note(self, now: float, done: int) -> None:
+        """So many are done at this moment, in seconds."""
+        if not self.noted:
+            self.noted.append((now, done))
+        began, before = self.noted[0]
+        if now - self.noted[-1][0] >= 1:
+            self.noted.append((now, done))
+            self.rate = (done - before) / (now - began)
