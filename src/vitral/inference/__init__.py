@@ -1,6 +1,7 @@
 """Trained models at work: pixels in, answers out."""
 
 from vitral.inference.classifier import Classifier, Prediction
+from vitral.inference.explanation import Explanation
 from vitral.inference.forward import Normalise, probabilities
 
-__all__ = ["Classifier", "Normalise", "Prediction", "probabilities"]
+__all__ = ["Classifier", "Explanation", "Normalise", "Prediction", "probabilities"]

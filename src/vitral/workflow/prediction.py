@@ -10,7 +10,7 @@ from typing import Any
 
 from vitral.errors import DataError, UsageError
 from vitral.files import write_json, written_whole
-from vitral.images import IMAGE_SUFFIXES, find_images
+from vitral.images import IMAGE_SUFFIXES, find_images, without_companions
 from vitral.inference import Classifier, Prediction
 
 
@@ -146,10 +146,11 @@ def _in_folder(word: str, folder: Path) -> list[Wanted]:
 
 def _matching(pattern: str) -> list[Wanted]:
     matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    images = set(without_companions(filter(_is_image, matches)))
     found = [
         one
         for match in matches
-        for one in ([Wanted(str(match), str(match))] if _is_image(match) else _images_in(match))
+        for one in ([Wanted(str(match), str(match))] if match in images else _images_in(match))
     ]
     found = list(dict.fromkeys(found))  # `**` finds a folder and what lies in it
     return found or [Wanted(pattern, None, "no image matches these wildcards: check the path")]

@@ -8,15 +8,15 @@ import numpy as np
 from vitral.data import LabelledImages
 from vitral.data.sources import list_images
 from vitral.errors import ImageError, UsageError, VitralError
-from vitral.images import read_image
+from vitral.images import ImageSource, Preprocessing, read_image
 from vitral.inference import Classifier
 from vitral.language import Language
 from vitral.reporting import write_comparison, write_curves, write_report
 from vitral.runs import RunFolder
-from vitral.workflow.explanation import explainer
+from vitral.weights import read_config
 from vitral.workflow.options import check_is_here, columns_of, read_options
 
-ReadImage = Callable[[str], np.ndarray]
+FindImage = Callable[[str], ImageSource]
 
 
 def report(
@@ -50,7 +50,7 @@ def report(
     folder = RunFolder(Path(runs[0]))
     folder.read_run()
     if not images:
-        return write_pages(folder, language, None, None)
+        return write_pages(folder, language)
     try:
         options, _ = read_options(folder)
         check_is_here(folder, options)
@@ -58,40 +58,60 @@ def report(
     except VitralError as error:
         if warn is not None:
             warn(f"the page has no pictures: {error}")
-        return write_pages(folder, language, None, None)
+        return write_pages(folder, language)
     places = {item.path: index for index, item in enumerate(listing.items)}
 
-    def read(path: str) -> np.ndarray:
+    def find(path: str) -> ImageSource:
         if path not in places:
             raise ImageError("it is no longer among the images of DATA: put it back")
         if listing.arrays is not None:
             return listing.arrays[places[path]]
-        file = listing.items[places[path]].file
-        assert file is not None
-        return read_image(file)
+        return listing.items[places[path]].file
 
-    complete = folder.weights.exists() and folder.config.exists()
-    return write_pages(folder, language, read, Classifier.load(folder.path) if complete else None)
+    seen = read_config(folder.path)[1] if folder.config.exists() else None
+    complete = seen is not None and folder.weights.exists()
+    return write_pages(folder, language, find, seen, Classifier.load(folder.path) if complete else None)
 
 
 def write_pages(
-    folder: RunFolder, language: Language, images: ReadImage | None, classifier: Classifier | None
+    folder: RunFolder,
+    language: Language,
+    images: FindImage | None = None,
+    preprocessing: Preprocessing | None = None,
+    classifier: Classifier | None = None,
 ) -> Path:
     """Write curves.png and report.html; returns the latter.
 
     Args:
         folder: the run.
         language: of both.
-        images: gives the pixels of a path in predictions.csv; None: no pictures and no file names.
+        images: gives the image of a path in predictions.csv; None: no pictures and no file names.
+        preprocessing: how the run's network takes them; None: as pictures.
         classifier: the run's model, which shows where it looked; None: no heatmaps.
     """
+
+    def picture(path: str) -> np.ndarray:
+        assert images is not None
+        if preprocessing is None or not preprocessing.bands:
+            return read_image(images(path))
+        return preprocessing.show(preprocessing.read(images(path)))
+
+    def explain(path: str) -> np.ndarray:
+        assert images is not None
+        assert classifier is not None
+        return classifier.explain(images(path)).heatmap
+
     write_curves(folder.path, language)
-    explain = explainer(classifier) if classifier else None
-    return write_report(folder.path, language=language, images=images, explain=explain)
+    return write_report(
+        folder.path,
+        language=language,
+        images=picture if images else None,
+        explain=explain if classifier else None,
+    )
 
 
-def images_of(data: LabelledImages) -> ReadImage:
-    """The pixels of an opened DATA's image by its path."""
+def images_of(data: LabelledImages) -> FindImage:
+    """The decoded image of an opened DATA by its path."""
     samples = {sample.path: sample for sample in data.samples}
     return lambda path: data.read(samples[path])
 
