@@ -81,3 +81,18 @@ def _link(link: Path, target: Path) -> None:
         link.symlink_to(target)
     except OSError:
         pytest.skip("this system lets users make no links")
+
+
+def test_arrays_are_images_where_no_photograph_lies_beside_them(tmp_path):
+    make(
+        tmp_path, "a/1.npy", "a/2.NPY", "b/1.npy", "b/2.tif", "b/3.TIFF", "c/1.npy", "c/1.png", "c/deep/1.npy"
+    )
+    assert names(tmp_path) == [
+        "a/1.npy",
+        "a/2.NPY",
+        "b/1.npy",
+        "b/2.tif",
+        "b/3.TIFF",
+        "c/1.png",
+        "c/deep/1.npy",
+    ]

@@ -52,9 +52,7 @@ def statistics(
         np.zeros(data.channels),
     )  # squares: of the distances from the mean
     drawn = _Drawn()
-    for done, sample in enumerate(samples):
-        if progress is not None:
-            progress(done, len(samples))
+    for done, sample in enumerate(samples, start=1):
         values = data.read(sample).reshape(-1, data.channels)
         if range is None:
             drawn.add(values.reshape(-1))
@@ -65,6 +63,8 @@ def statistics(
         apart, total = own - mean, count + len(values)
         squares += spread * len(values) + apart**2 * (count * len(values) / total)
         mean, count = mean + apart * (len(values) / total), total
+        if progress is not None:
+            progress(done, len(samples))
     low, high = range or drawn.percentiles()
     if low >= high:
         raise DataError(

@@ -69,6 +69,8 @@ def read_npy(file: IO[bytes]) -> np.ndarray:
         if version not in _HEADERS:
             raise ValueError(f"version {version}")
         shape, _, kind = _HEADERS[version](file)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"shape {shape}")
     except ValueError as error:
         if "EOF" in str(error):
             raise ImageError("the .npy file is truncated: copy it again") from error

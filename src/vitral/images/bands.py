@@ -5,7 +5,7 @@ import logging
 import re
 import struct
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image
@@ -75,6 +75,8 @@ def _read_tiff(file: IO[bytes]) -> np.ndarray:
 
     # OME files may name other files that their pages are to be taken from: the pages of this one are what is read.
     with tifffile.TiffFile(file, is_ome=False) as tiff:
+        last = tiff.pages[len(tiff.pages) - 1]
+        _refuse_missing_pages(file, last.offset, tiff.tiff)  # type: ignore[union-attr]
         series = tiff.series[0]
         axes, shape = series.axes, series.shape
         if not {"Y", "X"} <= set(axes):
@@ -93,6 +95,16 @@ def _read_tiff(file: IO[bytes]) -> np.ndarray:
     # What is neither row nor column is bands, the last axis the fastest.
     image = np.moveaxis(values, (axes.index("Y"), axes.index("X")), (0, 1))
     return _turned(image.reshape(*image.shape[:2], -1), tag.value if tag is not None else 1)
+
+
+def _refuse_missing_pages(file: IO[bytes], last: int, form: Any) -> None:
+    """ImageError if the last page found, which begins at `last`, names another one: a file cut short has lost it."""
+    file.seek(last)
+    (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    file.seek(tags * form.tagsize, io.SEEK_CUR)
+    (following,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    if following:
+        raise ImageError("the TIFF file is truncated or damaged: copy or download it again")
 
 
 def _read_png(content: bytes) -> np.ndarray:

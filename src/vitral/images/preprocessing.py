@@ -207,13 +207,13 @@ class Preprocessing:
     def _refuse_other(self, image: np.ndarray, *, stored: bool = False) -> None:
         """ImageError for other channels than the network's, or numbers that cannot mean what its own do.
 
-        Files hold the very type; what a program hands over may be of a wider one, or floating point.
+        Files hold the very type. What a program hands over may be floating point, or of a type for general use.
         """
         mine, found = self.dtype or "uint8", image.dtype
         if image.shape[2] == self.channels and same_values(mine, found.name):
             return
-        wider = not stored and self.bands and (found.kind == "f" or np.can_cast(mine, found))
-        if image.shape[2] != self.channels or not wider:
+        general = found.kind == "f" or (found.name in ("int32", "int64") and np.can_cast(mine, found))
+        if image.shape[2] != self.channels or stored or not self.bands or not general:
             raise ImageError(
                 f"the image has {described(image.shape[2], found.name)}, and the network takes "
                 f"{described(self.channels, mine)}: give it images like those that it was trained on"
