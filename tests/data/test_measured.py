@@ -18,7 +18,7 @@ from vitral.data import LabelledImages, open_data
 from vitral.data.augment import Augmentation
 from vitral.data.loader import TrainingBatches, evaluation_batches
 from vitral.data.statistics import statistics
-from vitral.errors import DataError
+from vitral.errors import DataError, ImageError
 from vitral.images import Preprocessing
 
 
@@ -175,6 +175,15 @@ def test_a_second_opening_decodes_nothing_and_finds_the_same(
         first.channels,
         first.dtype,
     )
+
+
+def test_a_file_that_changed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitral.data.opening.MEMORY", 0)
+    data = open_data(folder)
+    save(folder / "a/0.tif", scene(0, bands=4))
+    (sample,) = [sample for sample in data.samples if sample.path == "a/0.tif"]
+    with pytest.raises(ImageError, match=r"^a/0.tif: it holds other values than when DATA was opened"):
+        data.read(sample)
 
 
 def training_values(data: LabelledImages) -> np.ndarray:

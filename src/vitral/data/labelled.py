@@ -122,6 +122,10 @@ class LabelledImages:
         if image is None:
             try:
                 image = self.reader(sample)
+                if image.shape[2] != self.channels or (self.dtype and image.dtype.name != self.dtype):
+                    raise ImageError(
+                        "it holds other values than when DATA was opened: put it back, or start anew"
+                    )
             except ImageError as error:
                 raise ImageError(f"{sample.path}: {error}") from error
             if self.keep:

@@ -12,13 +12,12 @@ from PIL import Image
 
 from vitral.errors import ImageError
 from vitral.images.arrays import from_tensor, is_tensor, read_npy
-from vitral.images.limits import refuse_deep, refuse_too_many_bytes, refuse_too_many_pixels
+from vitral.images.limits import NotAPicture, refuse_deep, refuse_too_many_bytes, refuse_too_many_pixels
 from vitral.images.reading import orientation_of, read_image
 from vitral.images.sources import ImageSource, decoding_errors, kind_of, opened
 
-_TURN: dict[
-    int, Callable[[np.ndarray], np.ndarray]
-] = {  # EXIF orientation: what brings the stored values upright
+# EXIF orientation: what brings the stored values upright.
+_TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],
     4: lambda image: image[::-1],
@@ -29,6 +28,9 @@ _TURN: dict[
 }
 _ORIENTATION_TAG = 274
 _WIDE_PNM = re.compile(rb"P([56])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d{1,9})" + rb"\s")
+
+# Bytes of values in a TIFF. No compression that is usual makes them a thousand times fewer, as a small file may claim.
+LARGEST_UNASKED, LARGEST_RATIO = 1 << 28, 1000
 
 # tifffile says there what it finds odd in a file, and Python would print that on standard error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -67,7 +69,12 @@ def read_bands(source: ImageSource) -> np.ndarray:
             if kind == "image" and (wide := _WIDE_PNM.match(file.read(4096))) and int(wide[4]) > 255:
                 return _checked(_read_wide_pnm(file, wide))
         file.seek(0)
-        return read_image(file)
+        try:
+            return read_image(file)
+        except NotAPicture:
+            raise ImageError(
+                "files of this kind are read with 8 bits a channel only: save it as PNG, TIFF or .npy"
+            ) from None
 
 
 def _read_tiff(file: IO[bytes]) -> np.ndarray:
@@ -86,6 +93,10 @@ def _read_tiff(file: IO[bytes]) -> np.ndarray:
         refuse_too_many_pixels(shape[axes.index("X")], shape[axes.index("Y")])
         refuse_too_many_bytes(shape, series.dtype.itemsize)
         end = file.seek(0, io.SEEK_END)
+        if series.nbytes > max(LARGEST_UNASKED, LARGEST_RATIO * end):
+            raise ImageError(
+                f"the TIFF file has {end:,} bytes and says to hold {series.nbytes:,}: save it again without compression"
+            )
         for page in filter(None, series.pages):
             places = zip(page.dataoffsets, page.databytecounts, strict=True)
             if any(start + count > end for start, count in places):
@@ -139,7 +150,7 @@ def _from_pillow(image: Image.Image) -> np.ndarray:
         if not image.mode.startswith(("I", "F")):
             try:
                 refuse_deep(image)
-            except ImageError:
+            except NotAPicture:
                 raise ImageError(
                     "Pillow opens this image and keeps 8 of its bits a channel: give the file's path or bytes"
                 ) from None

@@ -114,11 +114,7 @@ class Preprocessing:
         self._refuse_other(image)
         if not self.bands:
             return image
-        low, high = self.range
-        values = np.empty(image.shape, np.float32)
-        for band in range(self.channels):  # in double precision, so that large offsets cost no level
-            values[..., band] = (image[..., band].astype(np.float64) - low) / (high - low)
-        return values
+        return self._in_range(image)
 
     def resize(self, values: np.ndarray) -> np.ndarray:
         """Bring (height, width, channels) to `size`; their type stays, and of bands nothing is rounded or clipped."""
@@ -132,15 +128,12 @@ class Preprocessing:
 
     def picture(self, values: np.ndarray) -> np.ndarray:
         """What people are shown of the network's `values` (..., height, width, channels): uint8, 3 channels or 1."""
-        if not self.bands:
-            return values
-        bands = self.display_bands or ((1, 2, 3) if self.channels >= 3 else (1,))
-        shown = np.stack([values[..., band - 1] for band in bands], axis=-1)
-        return np.rint(np.clip(shown, 0, 1) * 255).astype(np.uint8)
+        return _eight_bits(values[..., self._shown]) if self.bands else values
 
     def show(self, image: np.ndarray) -> np.ndarray:
         """An image as `read` gives it for people: uint8 (height, width, 3)."""
-        picture = self.picture(self.values(image))
+        self._refuse_other(image)
+        picture = _eight_bits(self._in_range(image[..., self._shown])) if self.bands else image
         return np.array(np.broadcast_to(picture, (*picture.shape[:2], 3)))
 
     def normalise(self, images: np.ndarray) -> np.ndarray:
@@ -198,6 +191,19 @@ class Preprocessing:
             raise ConfigError(f"preprocessing {problem} {key!r}: its keys are {', '.join(sorted(names))}")
         values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
         return cls(**values)
+
+    def _in_range(self, image: np.ndarray) -> np.ndarray:
+        """Bands as float32 where `range` is 0..1; in double precision before, so that large offsets cost no level."""
+        low, high = self.range
+        values = np.empty(image.shape, np.float32)
+        for band in range(image.shape[2]):
+            values[..., band] = (image[..., band].astype(np.float64) - low) / (high - low)
+        return values
+
+    @property
+    def _shown(self) -> list[int]:
+        """The bands that people are shown, counted from 0."""
+        return [band - 1 for band in self.display_bands or ((1, 2, 3) if self.channels >= 3 else (1,))]
 
     @property
     def _black_and_white(self) -> tuple[float, float]:
@@ -266,6 +272,10 @@ def described(channels: int, dtype: str | None) -> str:
     if dtype is None:
         return "8-bit pictures"
     return f"{channels} channel{'' if channels == 1 else 's'} of {dtype}"
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def _check(preprocessing: Preprocessing) -> None:
