@@ -166,3 +166,21 @@ def test_a_batch_of_one_image_can_be_mixed() -> None:
     images, targets = mix(torch.ones(1, 3, 8, 8), torch.tensor([2]), 4, Augmentation(mixup=0.8, cutmix=1.0))
     torch.testing.assert_close(images, torch.ones(1, 3, 8, 8))
     torch.testing.assert_close(targets, torch.tensor([[0.0, 0, 1, 0]]))
+
+
+@pytest.mark.parametrize("kind", ["crop", "flip", "erasing"])
+def test_five_channels_of_floats_keep_shape_and_type(kind: str) -> None:
+    fill = (0.1, 0.2, 0.3, 0.4, 0.5)
+    change = image_transform(KINDS[kind], SIZE, lambda image: image[:, : SIZE[0], : SIZE[1]], fill)
+    image = torch.rand(5, 40, 17) * 3 - 1
+    results = [change(image) for _ in range(20)]
+    assert all(result.shape == (5, *SIZE) and result.dtype == torch.float32 for result in results)
+    assert any(result.max() > 1 and result.min() < 0 for result in results)  # nothing is clipped
+
+
+def test_what_is_erased_of_five_channels_becomes_their_mean() -> None:
+    fill = (0.1, 0.2, 0.3, 0.4, 0.5)
+    change = image_transform(Augmentation(random_erasing=1.0), SIZE, lambda image: image, fill)
+    erased = change(torch.full((5, *SIZE), 2.0))
+    pixels = {tuple(round(value, 6) for value in pixel) for pixel in erased.flatten(1).T.tolist()}
+    assert pixels == {(2.0,) * 5, fill}

@@ -34,7 +34,9 @@ def made_up(labels: list[str], groups: list[str]) -> tuple[list[Item], list[Fact
         Item(f"{index}.png", label, None, group)
         for index, (label, group) in enumerate(zip(labels, groups, strict=True))
     ]
-    facts = [Facts(f"{index:064x}", f"{index:064x}", 8, 8, 64, False, None) for index in range(len(items))]
+    facts = [
+        Facts(f"{index:064x}", f"{index:064x}", 8, 8, 3, None, 64, False, None) for index in range(len(items))
+    ]
     return items, facts
 
 

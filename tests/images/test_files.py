@@ -115,3 +115,18 @@ def test_a_walk_goes_on_past_a_folder_that_may_not_be_read(tmp_path, monkeypatch
     assert "b cannot be read (Permission denied)" in str(error)
     with pytest.raises(DataError, match="check its permissions"):
         find_images(tmp_path)
+
+
+def test_arrays_are_images_where_no_photograph_lies_beside_them(tmp_path):
+    make(
+        tmp_path, "a/1.npy", "a/2.NPY", "b/1.npy", "b/2.tif", "b/3.TIFF", "c/1.npy", "c/1.png", "c/deep/1.npy"
+    )
+    assert names(tmp_path) == [
+        "a/1.npy",
+        "a/2.NPY",
+        "b/1.npy",
+        "b/2.tif",
+        "b/3.TIFF",
+        "c/1.png",
+        "c/deep/1.npy",
+    ]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from torchvision.transforms import v2
 
-from vitral.errors import ConfigError
+from vitral.errors import ConfigError, ImageError
 from vitral.images import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocessing, read_image
 
 MODES = {
@@ -249,3 +249,159 @@ def test_a_missing_field_is_named():
             Preprocessing.from_dict({other: value for other, value in content.items() if other != key})
     with pytest.raises(ConfigError, match="preprocessing is None"):
         Preprocessing.from_dict(None)  # type: ignore[arg-type]
+
+
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+
+
+def measured(**changes) -> Preprocessing:
+    """Two bands of uint16 from 0 to 4095."""
+    values = {
+        "mean": (0.5, 0.25),
+        "std": (0.25, 0.5),
+        "channels": 2,
+        "range": (0.0, 4095.0),
+        "dtype": "uint16",
+    }
+    return Preprocessing(**({"size": (64, 64)} | values | changes))
+
+
+def test_every_level_of_a_ramp_reaches_the_network_in_its_place():
+    image = np.stack([RAMP, RAMP[::-1]], axis=-1)
+    seen = measured()(image)
+    assert seen.dtype == np.float32
+    assert len(np.unique(seen[0])) == len(np.unique(seen[1])) == 4096
+    assert (np.diff(seen[0].ravel()) > 0).all()
+    expected = (RAMP / 4095 - 0.5) / 0.25, (RAMP[::-1] / 4095 - 0.25) / 0.5
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+def test_large_offsets_cost_no_level_and_nothing_is_clipped():
+    image = (RAMP[..., None] + np.uint32(4_000_000_000)).astype(np.uint32)
+    preprocessing = Preprocessing(
+        (64, 64), mean=(0.0,), std=(1.0,), channels=1, range=(4e9 + 1000, 4e9 + 2000), dtype="uint32"
+    )
+    seen = preprocessing(image)[0]
+    np.testing.assert_allclose(seen, (RAMP - 1000.0) / 1000, atol=1e-6)
+    assert len(np.unique(seen)) == 4096
+    assert (seen.min(), seen.max()) == (-1.0, pytest.approx(3.095))
+
+
+@pytest.mark.parametrize("interpolation", MODES)
+def test_bands_are_resized_as_torchvision_resizes_floats(interpolation):
+    image = np.random.default_rng(0).integers(0, 60000, (90, 70, 5), np.uint16)
+    preprocessing = measured(
+        size=(31, 24), channels=5, mean=(0.0,) * 5, std=(1.0,) * 5, fit="stretch", interpolation=interpolation
+    )
+    tensor = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1) / 4095
+    mode = v2.InterpolationMode.NEAREST_EXACT if interpolation == "nearest" else MODES[interpolation]
+    expected = v2.functional.resize(tensor, [31, 24], mode, antialias=True)
+    np.testing.assert_allclose(preprocessing(image), expected.numpy(), atol=2e-4)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_bands_lie_where_the_same_picture_would(fit):
+    picture = photograph(60, 100)
+    as_picture = Preprocessing(
+        (48, 32), fit=fit, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear"
+    )
+    as_bands = replace(as_picture, dtype="uint16", range=(0.0, 255 * 257.0))
+    seen = as_bands(picture.astype(np.uint16) * 257)
+    np.testing.assert_allclose(seen, as_picture(picture), atol=0.02)  # 8 bits round by up to 1/510/std, twice
+    assert as_bands.region(60, 100) == as_picture.region(60, 100)
+
+
+def test_padding_is_zero_to_the_network():
+    seen = measured(fit="pad")(np.full((32, 64, 2), 7, np.uint16))
+    np.testing.assert_allclose(seen[:, :16], 0, atol=1e-7)
+    for band, (mean, std) in enumerate(((0.5, 0.25), (0.25, 0.5))):
+        np.testing.assert_allclose(seen[band, 16:48], (7 / 4095 - mean) / std, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        (np.zeros((4, 4, 2), np.uint8), "2 channels of uint8, and the network takes 2 channels of uint16"),
+        (np.zeros((4, 4, 3), np.uint16), "3 channels of uint16"),
+        (np.zeros((4, 4), np.uint16), "1 channel of uint16"),
+        (np.zeros((4, 4, 2), np.int16), "int16"),
+    ],
+)
+def test_values_that_mean_something_else_are_refused(image, text):
+    with pytest.raises(ImageError, match=text):
+        measured()(image)
+
+
+def test_programs_may_hand_over_general_types_and_files_may_not(tmp_path):
+    image = np.random.default_rng(0).integers(0, 4096, (64, 64, 2), np.uint16)
+    expected = measured()(image)
+    for wider in (np.int32, np.int64, np.float32, np.float64):
+        np.testing.assert_array_equal(measured()(image.astype(wider)), expected)
+    np.testing.assert_array_equal(
+        measured()(torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)), expected
+    )
+    np.save(tmp_path / "same.npy", image)
+    np.testing.assert_array_equal(measured()(tmp_path / "same.npy"), expected)
+    np.save(tmp_path / "float.npy", image / 4095)
+    with pytest.raises(ImageError, match="2 channels of float64"):
+        measured()(tmp_path / "float.npy")
+    floats = measured(dtype="float32", range=(0.0, 1.0))
+    np.testing.assert_allclose(floats(tmp_path / "float.npy"), expected, atol=1e-6)
+    with pytest.raises(ImageError, match="the network takes 2 channels of float32"):
+        floats(image)
+
+
+def test_pictures_and_bands_are_not_taken_for_each_other(tmp_path):
+    deep = tmp_path / "deep.npy"
+    np.save(deep, RAMP)
+    with pytest.raises(ImageError, match=r"uint16 values.*convert it to 8-bit"):
+        Preprocessing((8, 8))(deep)
+    with pytest.raises(ImageError, match="3 channels of uint16, and the network takes 3 channels of uint8"):
+        Preprocessing((8, 8)).fit_image(np.zeros((8, 8, 3), np.uint16))
+
+
+def test_foreign_networks_of_other_channels_take_eight_bits():
+    five = Preprocessing((8, 8), mean=(0.5,) * 5, std=(0.5,) * 5, channels=5)
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 5), np.uint8)
+    np.testing.assert_allclose(five(image), image.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    with pytest.raises(ImageError, match="5 channels of uint16, and the network takes 5 channels of uint8"):
+        five(image.astype(np.uint16))
+
+
+def test_people_see_the_display_bands_from_black_to_white():
+    image = np.zeros((1, 3, 5), np.uint16)
+    image[0, :, 3] = 1000, 2000, 9000
+    image[0, :, 0] = 3000
+    five = measured(channels=5, mean=(0.5,) * 5, std=(1.0,) * 5, range=(1000.0, 3000.0))
+    assert five.show(image).tolist() == [[[255, 0, 0]] * 3]
+    assert replace(five, display_bands=(4, 1, 4)).show(image).tolist() == [
+        [[0, 255, 0], [128, 255, 128], [255, 255, 255]]
+    ]
+    assert replace(five, display_bands=(4,)).show(image).tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+    assert measured().show(image[..., 2:4]).max() == 0  # two bands: the first one in grey
+    picture = photograph(5, 6)
+    np.testing.assert_array_equal(Preprocessing((4, 4)).show(picture), picture)
+
+
+def test_config_json_says_bands_only_where_there_are_some():
+    five = measured(channels=5, mean=(0.5,) * 5, std=(1.0,) * 5, display_bands=(3, 2, 1))
+    content = json.loads(json.dumps(five.to_dict()))
+    assert (content["dtype"], content["display_bands"]) == ("uint16", [3, 2, 1])
+    assert Preprocessing.from_dict(content) == five
+    assert not {"dtype", "display_bands"} & set(Preprocessing((8, 8)).to_dict())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dtype", "uint12"),
+        ("dtype", 16),
+        ("display_bands", [3, 2]),
+        ("display_bands", [0]),
+        ("display_bands", [1, 2, 9]),
+    ],
+)
+def test_wrong_bands_are_named(key, value):
+    content = measured().to_dict() | {key: value}
+    with pytest.raises(ConfigError, match=f"preprocessing {key}"):
+        Preprocessing.from_dict(content)

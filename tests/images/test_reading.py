@@ -177,7 +177,7 @@ def test_a_truncated_photograph_is_called_truncated(scene, encoded):
         (b"", "empty"),
         (b"Not a photograph at all, but a letter.", "not an image in a format that is read"),
         (b"\xff\xd8\xff\xe0", "JPEG file is truncated or damaged"),
-        (b"\x93NUMPY\x01\0" + b" " * 100, "numpy.load"),
+        (b"\x93NUMPY\x01\0" + b" " * 100, "npy file is truncated"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image in a format that is read"),
     ],
 )

@@ -202,3 +202,22 @@ def test_images_of_another_shape_are_refused_with_the_remedy(small, lively, shap
     with pytest.raises(ConfigError) as refused:
         lively(small())(torch.randn(shape))
     assert all(word in str(refused.value) for word in words)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_images_in_fp32_keep_their_levels_beside_weights_of_half_the_precision(small, kind):
+    """4096 levels of 12 bits are 4096 different tokens; in bf16 the images alone would lose two of three."""
+    config = small(image_size=(64, 64), patch_size=1, channels=1, dim=8, heads=2)
+    patch = PatchEmbedding(config)
+    torch.nn.init.ones_(patch.weight)
+    ramp = (torch.arange(4096, dtype=torch.float64).reshape(1, 1, 64, 64) / 4095 - 0.45) / 0.25
+    seen: list[torch.Tensor] = []
+    patch.to(kind).weight.register_hook(seen.append)
+    tokens = patch(ramp.float())
+    assert tokens.dtype == kind
+    exact = ramp.flatten()[:, None].expand(-1, 8)
+    assert torch.equal(tokens[0], exact.float().to(kind))  # rounded once, behind the product
+    tokens.float().square().sum().backward()
+    assert seen[0].dtype == kind
+    assert len(ramp.float().unique()) == 4096
+    assert len(ramp.to(torch.bfloat16).unique()) < 4096 / 3

@@ -114,3 +114,10 @@ def test_answers_as_csv_and_json(run: Run, album: Path, tmp_path: Path) -> None:
     assert bad["error"] == rows[1]["error"]
     with pytest.raises(UsageError, match=r"neither \.csv nor \.json"):
         write_answers(tmp_path / "out.txt", rows)
+
+
+def test_wildcards_leave_arrays_beside_photographs_out_unless_they_ask_for_them(album: Path) -> None:
+    np.save(album / "b.npy", np.zeros((4, 4)))
+    assert "b.npy" not in paths([str(album / "*")], album)
+    assert paths([str(album / "*.npy")], album) == ["b.npy"]
+    assert paths([str(album / "b.npy")], album) == ["b.npy"]

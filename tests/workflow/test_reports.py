@@ -10,7 +10,7 @@ import pytest
 
 from vitral.errors import UsageError
 from vitral.workflow import Run, report, train
-from vitral.workflow.explanation import beside, explainer
+from vitral.workflow.explanation import beside
 
 MakeFolder = Callable[..., Path]
 
@@ -71,9 +71,12 @@ def test_several_runs_give_one_page(run: Run, tmp_path: Path) -> None:
 
 def test_heat_has_the_photos_shape_and_pictures_the_wanted_size(run: Run) -> None:
     photo = np.random.default_rng(0).integers(0, 255, (30, 50, 3), dtype=np.uint8)
-    heat = explainer(run.classifier())(photo)
+    classifier = run.classifier()
+    explanation = classifier.explain(photo)
+    heat = explanation.heatmap
     assert heat.shape == (30, 50)
     assert 0 <= heat.min() <= heat.max() <= 1
     assert heat[:, :9].max() == 0  # the network sees the middle 30 x 30
-    assert beside(photo, heat, 100).size == (208, 60)
-    assert beside(photo[..., :1], heat, 25).size == (58, 15)
+    np.testing.assert_array_equal(explanation.picture, photo)
+    assert beside(explanation, 100).size == (208, 60)
+    assert beside(classifier.explain(photo[..., :1]), 25).size == (58, 15)

@@ -42,6 +42,8 @@ def train(
     columns: str | None = None,
     data_root: str | None = None,
     strict: bool = False,
+    range: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    display_bands: str | None = None,
     language: str | None = None,
     json: bool = False,
     recipe_fields: Annotated[RecipeOptions, Parameter(name="*")] = NOTHING_GIVEN,
@@ -80,6 +82,11 @@ def train(
         columns: A csv's other headings: path=id_code,label=diagnosis.
         data_root: Where the files of torchvision:NAME are.
         strict: Stop at a single bad file, instead of listing it and going on without it.
+        range: LOW,HIGH: the values that become 0 and 1, of images that are no 8-bit pictures in grey or RGB; default:
+            the 0.5 and 99.5 percentiles of the training images. Where it is said, 8-bit pictures are read band by
+            band, too.
+        display_bands: Which bands of such images are shown as red, green and blue, such as 3,2,1, or one in grey;
+            default: the first three, or the first. Where it is said, weights for RGB keep these colours' filters.
         language: en or pt, of what people read; default: the system's.
         json: Print the run's folder and its evaluation (with --dry-run the overview) as JSON.
         recipe_fields: Fields of the recipe.
@@ -115,6 +122,8 @@ def train(
         columns=columns,
         data_root=data_root,
         strict=strict,
+        range=range,
+        display_bands=display_bands,
         language=language,
         command=["vitral", *sys.argv[1:]],
         **given,

@@ -1,6 +1,7 @@
 """What training images go through: random crops, flips, colours, erasing; then mixing of whole batches.
 
-All of it is torchvision's `transforms.v2`, on uint8 tensors; mixing happens on the device, after normalisation.
+All of it is torchvision's `transforms.v2`, on uint8 tensors of pictures and float32 of other images; mixing happens on
+the device, after normalisation.
 """
 
 from collections.abc import Callable
@@ -30,9 +31,15 @@ class Augmentation:
 
 
 def image_transform(
-    augmentation: Augmentation, size: tuple[int, int], fit: Callable[[Tensor], Tensor], fill: tuple[int, ...]
+    augmentation: Augmentation,
+    size: tuple[int, int],
+    fit: Callable[[Tensor], Tensor],
+    fill: tuple[float, ...],
 ) -> Callable[[Tensor], Tensor]:
-    """The random changes of single images, uint8 `(channels, height, width)` of any size to `(channels, *size)`.
+    """The random changes of single images `(channels, height, width)` of any size to `(channels, *size)`.
+
+    Crops, flips and erasing take any number of channels, uint8 or float32; RandAugment and changes of colour are for
+    uint8 of 1 or 3.
 
     Args:
         augmentation: which changes.

@@ -90,12 +90,13 @@ class LabelledImages:
         class_names: in the order of `Sample.label`.
         samples: those that take part, by split and then in the order of the source; with folds in that order alone.
         bad_files, left_out: what does not take part, and why.
-        channels: of every decoded image: 1 or 3.
+        channels: of every decoded image; of pictures 1 or 3.
         sizes: of the images that take part.
         notes: what a person should know before using these data, one sentence each.
         splits_given: whether DATA (or a splits.csv) said the splits, rather than a draw.
-        reader: turns a sample into a uint8 array (height, width, channels).
+        reader: turns a sample into an array (height, width, channels).
         keep: whether decoded images fit in memory and are kept there.
+        dtype: of the values; None: 8-bit pictures.
     """
 
     spec: str
@@ -110,10 +111,13 @@ class LabelledImages:
     splits_given: bool
     reader: Callable[[Sample], np.ndarray] = field(repr=False, compare=False)
     keep: bool = False
+    dtype: str | None = None
     _kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, sample: Sample) -> np.ndarray:
-        """The decoded image, uint8 (height, width, channels), not to be written to.
+        """The decoded image (height, width, channels), not to be written to.
+
+        Of pictures uint8, of others the type that they are stored in.
 
         Raises ImageError, naming the file, where one has gone bad since DATA was opened.
         """
@@ -121,6 +125,10 @@ class LabelledImages:
         if image is None:
             try:
                 image = self.reader(sample)
+                if image.shape[2] != self.channels or (self.dtype and image.dtype.name != self.dtype):
+                    raise ImageError(
+                        "it holds other values than when DATA was opened: put it back, or start anew"
+                    )
             except ImageError as error:
                 raise ImageError(f"{sample.path}: {error}") from error
             if self.keep:
@@ -154,7 +162,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ArrayReader:
-    """Reads samples that are no files: `arrays[positions[path]]`, each uint8 (height, width, channels)."""
+    """Reads samples that are no files: `arrays[positions[path]]`, each (height, width, channels)."""
 
     arrays: np.ndarray | list[np.ndarray]
     positions: dict[str, int]

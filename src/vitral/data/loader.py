@@ -23,7 +23,10 @@ from vitral.images import Preprocessing
 
 @dataclass(frozen=True)
 class Batch:
-    """Images uint8 `(batch, channels, height, width)`, labels int64 `(batch,)`."""
+    """Images `(batch, channels, height, width)`, labels int64 `(batch,)`.
+
+    Pictures are uint8; of other images the values are float32, as `Preprocessing.values` gives them.
+    """
 
     images: Tensor
     labels: Tensor
@@ -67,15 +70,14 @@ class TrainingBatches:
         transform = image_transform(
             self.augmentation, self.preprocessing.size, self._fit, _mean_colour(self.preprocessing)
         )
-        shape = (self.preprocessing.channels, *self.preprocessing.size)
-        dataset = _Augmented(self.data, samples, transform, shape, self.seed)
+        dataset = _Augmented(self.data, samples, self.preprocessing, transform, self.seed)
         places = _Places(
             len(samples), self.batch_size, self.epochs, self.seed, self.shard, first_epoch, first_batch
         )
         return iter(_loader(dataset, places, self.workers, self.pin))
 
     def _fit(self, image: Tensor) -> Tensor:
-        fitted = self.preprocessing.fit_image(image.permute(1, 2, 0).numpy())
+        fitted = self.preprocessing.resize(image.permute(1, 2, 0).numpy())
         return torch.from_numpy(fitted).permute(2, 0, 1)
 
 
@@ -116,15 +118,18 @@ class _Augmented(Dataset[Batch]):
         self,
         data: LabelledImages,
         samples: Sequence[Sample],
+        preprocessing: Preprocessing,
         transform: Callable[[Tensor], Tensor],
-        shape: tuple[int, ...],
         seed: int,
     ) -> None:
-        self.data, self.samples, self.transform, self.shape, self.seed = data, samples, transform, shape, seed
+        self.data, self.samples, self.preprocessing = data, samples, preprocessing
+        self.transform, self.seed = transform, seed
 
     def __getitems__(self, places: list[tuple[int, int]]) -> Batch:
         # Allocated first, as a shard of an epoch's last batch may have no image.
-        images = torch.empty(len(places), *self.shape, dtype=torch.uint8)
+        kind = torch.float32 if self.preprocessing.bands else torch.uint8
+        shape = (self.preprocessing.channels, *self.preprocessing.size)
+        images = torch.empty(len(places), *shape, dtype=kind)
         with _generator_put_back():
             for position, (epoch, index) in enumerate(places):
                 images[position] = self._image(epoch, index)
@@ -133,7 +138,8 @@ class _Augmented(Dataset[Batch]):
 
     def _image(self, epoch: int, index: int) -> Tensor:
         torch.default_generator.manual_seed(seed_of(self.seed, epoch, index))
-        return self.transform(_as_tensor(self.data.read(self.samples[index])))
+        values = self.preprocessing.values(self.data.read(self.samples[index]))
+        return self.transform(_as_tensor(values))
 
 
 class _Fitted(Dataset[Batch]):
@@ -197,7 +203,9 @@ def _as_tensor(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
-def _mean_colour(preprocessing: Preprocessing) -> tuple[int, ...]:
+def _mean_colour(preprocessing: Preprocessing) -> tuple[float, ...]:
+    if preprocessing.bands:
+        return preprocessing.mean
     low, high = preprocessing.range
     return tuple(round(low + mean * (high - low)) for mean in preprocessing.mean)
 

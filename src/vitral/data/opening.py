@@ -1,6 +1,7 @@
 """`open_data`: from what the user names to labelled images in splits, everything checked on the way."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from vitral.data.scan import Facts, Progress, scan_arrays, scan_files
 from vitral.data.sides import IN_PORTUGUESE, assign_sides
 from vitral.data.sources import Item, Listing, grouped, list_images
 from vitral.errors import DataError, UsageError
-from vitral.images import read_image
+from vitral.images import described, read_bands, read_image
 from vitral.language import Language, Sentence, count_of
 
 # More bad files than this share stop everything: then it is rather DATA that is wrong than a few files.
 MOST_BAD = 0.10
+
+Kind = tuple[int, str | None]  # channels, and the type of number; None: 8-bit pictures
 
 
 def open_data(
@@ -38,9 +41,13 @@ def open_data(
     folds: int | None = None,
     strict: bool = False,
     splits: str | PathLike[str] | None = None,
+    bands: bool = False,
     progress: Progress | None = None,
 ) -> LabelledImages:
     """Open DATA: find the images, look at each once, and say which split each belongs to.
+
+    All images are of one kind, the commonest: 8-bit pictures, or as many channels of one type of number. Files of
+    another kind are bad files.
 
     DATA without splits is divided 70/15/15 as `draw_splits` describes. Where DATA has splits, images of
     validation and test that are also in train (or, for test, in validation), that are near-duplicates of
@@ -57,6 +64,7 @@ def open_data(
         folds: into how many folds all images are divided, as `draw_folds` describes.
         strict: a single bad file is an error.
         splits: a run's splits.csv; its images take part as it says, all others are left out.
+        bands: read 8-bit pictures band by band, too, and not as a person sees them.
         progress: called with the number of images looked at so far and in all.
 
     Raises:
@@ -82,7 +90,7 @@ def open_data(
             raise DataError(
                 f"the label {item.label!r} ({item.path}) is reserved for multi-label: leave out the |"
             )
-    items, facts, arrays, bad_files = _usable(spec, listing, items, progress)
+    items, facts, arrays, bad_files = _usable(spec, listing, items, bands, progress)
     _refuse(listing, items, bad_files, strict)
     sides = assign_sides(items, facts, validation, split_seed, folds, splits)
     # With folds the source's order alone, so that in every fold's run each split is in that order.
@@ -102,8 +110,7 @@ def open_data(
         )
         for index, item in ((index, items[index]) for index in kept)
     )
-    channels = 3 if arrays is None else arrays[0].shape[2]
-    held = arrays is not None
+    kept_facts = [facts[index] for index in kept]
     left_out = [LeftOut(items[index].path, reason) for index, reason in sides.left_out.items()]
     return LabelledImages(
         spec=spec,
@@ -112,22 +119,24 @@ def open_data(
         samples=samples,
         bad_files=tuple(bad_files),
         left_out=(*listing.left_out, *left_out),
-        channels=channels,
-        sizes=_sizes([facts[index] for index in kept]),
+        channels=facts[0].channels,
+        sizes=_sizes(kept_facts),
         notes=(*listing.notes, *_notes(listing, items, facts), *sides.notes, *_thin(samples, class_names)),
         splits_given=(items[0].split is not None and folds is None) or splits is not None,
-        reader=_reader(items, arrays),
-        keep=not held and sum(channels * facts[i].height * facts[i].width for i in kept) <= MEMORY,
+        reader=_reader(items, arrays, facts[0].dtype),
+        keep=arrays is None and sum(fact.decoded_bytes for fact in kept_facts) <= MEMORY,
+        dtype=facts[0].dtype,
     )
 
 
 def _usable(
-    spec: str, listing: Listing, items: Sequence[Item], progress: Progress | None
+    spec: str, listing: Listing, items: Sequence[Item], bands: bool, progress: Progress | None
 ) -> tuple[list[Item], list[Facts], np.ndarray | list[np.ndarray] | None, list[BadFile]]:
     """The items that can be read with their facts (and arrays, where they are no files), and the bad files."""
     if listing.arrays is not None:
-        return list(items), scan_arrays(listing.arrays, len(items), progress), listing.arrays, []
-    found = scan_files([_file(item) for item in items], Path(spec).expanduser(), progress)
+        return list(items), scan_arrays(listing.arrays, len(items), progress, bands), listing.arrays, []
+    found = scan_files([_file(item) for item in items], Path(spec).expanduser(), progress, bands)
+    common = _commonest_kind([fact for fact in found if isinstance(fact, Facts)])
     usable: list[Item] = []
     facts: list[Facts] = []
     bad_files: list[BadFile] = []
@@ -137,10 +146,24 @@ def _usable(
             bad_files.append(BadFile(printable, fact))
         elif printable != item.path:
             bad_files.append(BadFile(printable, "its name is no valid text: rename it"))
+        elif (kind := (fact.channels, fact.dtype)) != common:
+            bad_files.append(BadFile(printable, _another_kind(kind, common)))
         else:
             usable.append(item)
             facts.append(fact)
     return usable, facts, None, bad_files
+
+
+def _commonest_kind(facts: Sequence[Facts]) -> Kind | None:
+    """(channels, dtype) of most images; of equally many the one that came first."""
+    kinds = Counter((fact.channels, fact.dtype) for fact in facts)
+    return max(kinds, key=lambda kind: kinds[kind], default=None)
+
+
+def _another_kind(kind: Kind, common: Kind | None) -> str:
+    of_most = described(*common) if common else "nothing"
+    found = "it is an 8-bit picture" if kind[1] is None else f"it has {described(*kind)}"
+    return f"{found}, and most images of DATA are {of_most}: convert it, or leave it out"
 
 
 def _refuse(listing: Listing, items: Sequence[Item], bad_files: Sequence[BadFile], strict: bool) -> None:
@@ -227,16 +250,24 @@ def _sizes(facts: Sequence[Facts]) -> Sizes:
     return Sizes(shapes[0], shapes[len(shapes) // 2], shapes[-1])
 
 
-def _reader(items: Sequence[Item], arrays: np.ndarray | list[np.ndarray] | None):
+def _reader(
+    items: Sequence[Item], arrays: np.ndarray | list[np.ndarray] | None, dtype: str | None
+) -> Callable[[Sample], np.ndarray]:
     if arrays is None:
-        return _read_file
+        return _read_picture if dtype is None else _read_bands
     return ArrayReader(arrays, {item.path: index for index, item in enumerate(items)})
 
 
-def _read_file(sample: Sample) -> np.ndarray:
-    """The image of a sample that is a file, uint8 (height, width, 3)."""
+def _read_picture(sample: Sample) -> np.ndarray:
+    """The picture in a sample's file, uint8 (height, width, 3)."""
     assert sample.source is not None
     return read_image(sample.source)
+
+
+def _read_bands(sample: Sample) -> np.ndarray:
+    """The bands in a sample's file, (height, width, bands) of their own type."""
+    assert sample.source is not None
+    return read_bands(sample.source)
 
 
 def _file(item: Item) -> Path:

@@ -16,7 +16,7 @@ from vitral.data.scan import Facts
 from vitral.data.sources.listing import Item
 from vitral.errors import DataError
 from vitral.files import written_whole
-from vitral.images import near_duplicates
+from vitral.images import near_duplicates, signatures
 
 # The shares of an undivided DATA, as the bounds of a number drawn from [0, 1).
 TRAIN_BELOW, VALIDATION_BELOW = 0.70, 0.85
@@ -52,6 +52,8 @@ def relate(items: Sequence[Item], facts: Sequence[Facts]) -> Relations:
     content = _numbered([fact.pixels for fact in facts])
     group = _numbered([item.group or f"\0{index}" for index, item in enumerate(items)])
     signed = [(index, fact.signature) for index, fact in enumerate(facts) if fact.signature is not None]
+    measured = [(index, fact.thumbnail) for index, fact in enumerate(facts) if fact.thumbnail is not None]
+    signed += zip((index for index, _ in measured), signatures([one for _, one in measured]), strict=True)
     pairs = np.empty((0, 2), dtype=np.int64)
     if signed:
         positions = np.array([index for index, _ in signed])

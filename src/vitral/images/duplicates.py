@@ -6,7 +6,7 @@ colours, and other photographs of the same thing. Nearly uniform images count as
 when their thumbnails are equal, since there is no picture in them to tell by.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,13 +37,32 @@ class Signature(NamedTuple):
 
 
 def signature(image: np.ndarray) -> Signature:
-    """The signature of an image, uint8 (height, width, 1 or 3)."""
+    """The signature of a picture, uint8 (height, width, 1 or 3)."""
     rgb = np.broadcast_to(image, (*image.shape[:2], 3))
-    resample = Image.Resampling.BILINEAR
-    small = Image.fromarray(np.ascontiguousarray(rgb)).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), resample)
-    steps = np.diff(np.asarray(small.convert("L").resize((9, 8), resample), np.int16), axis=1)
-    # More than one level brighter: in even backgrounds the sign of the step is noise.
-    return Signature(int.from_bytes(np.packbits(steps > 1).tobytes(), "big"), np.array(small))
+    return _signed(Image.fromarray(np.ascontiguousarray(rgb)).resize(_SMALL, _SMOOTH))
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """What is kept of an image that is no picture until all are known: float32 (16, 16, 3).
+
+    The three channels are the means of the first, the middle and the last third of its bands, in its own values.
+
+    Args:
+        image: (height, width, bands) of any number type.
+    """
+    thirds = np.array_split(np.arange(image.shape[2]), 3) if image.shape[2] >= 3 else [[0], [0], [-1]]
+    planes = [np.mean([_small_band(image[..., band]) for band in third], axis=0) for third in thirds]
+    return np.stack(planes, axis=-1).astype(np.float32)
+
+
+def signatures(thumbnails: Sequence[np.ndarray]) -> list[Signature]:
+    """The signatures of images by their thumbnails, all on one scale: what is darker in all of them stays darker."""
+    if not thumbnails:
+        return []
+    low, high = np.percentile(np.stack(thumbnails), (0.5, 99.5))
+    scale = 255 / (high - low) if high > low else 0.0
+    shown = (np.rint(np.clip((one - low) * scale, 0, 255)).astype(np.uint8) for one in thumbnails)
+    return [_signed(Image.fromarray(one)) for one in shown]
 
 
 def near_duplicates(hashes: np.ndarray, thumbnails: np.ndarray) -> list[tuple[int, int]]:
@@ -70,6 +89,19 @@ def near_duplicates(hashes: np.ndarray, thumbnails: np.ndarray) -> list[tuple[in
                 group[group == max(group[one], group[other])] = min(group[one], group[other])
                 pairs.append((min(one, other), max(one, other)))
     return sorted(pairs)
+
+
+_SMALL, _SMOOTH = (THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR
+
+
+def _small_band(band: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(band.astype(np.float32)).resize(_SMALL, _SMOOTH))
+
+
+def _signed(small: Image.Image) -> Signature:
+    steps = np.diff(np.asarray(small.convert("L").resize((9, 8), _SMOOTH), np.int16), axis=1)
+    # More than one level brighter: in even backgrounds the sign of the step is noise.
+    return Signature(int.from_bytes(np.packbits(steps > 1).tobytes(), "big"), np.array(small))
 
 
 class _Facts(NamedTuple):

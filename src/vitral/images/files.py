@@ -2,7 +2,7 @@
 
 import heapq
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ from vitral.errors import DataError
 # fmt: off
 IMAGE_SUFFIXES = frozenset([
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".webp", ".tif", ".tiff",
-    ".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif", ".hif",
+    ".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".heic", ".heif", ".hif", ".npy",
 ])
 # fmt: on
 """Endings of image files, in lower case."""
+
+ARRAY, BESIDE_ARRAYS = ".npy", (".npy", ".tif", ".tiff")
 
 
 # Names of one folder that are held, sorted, at a time; a folder of more is looked through again for the next ones.
@@ -25,7 +27,8 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """The image files in `folder` and all folders below it, sorted by path.
 
     A file counts by its ending, whatever the case; whether it can be read shows only when it is read,
-    so a link that leads nowhere is listed too. Hidden files and folders (`.name`) are ignored. Linked
+    so a link that leads nowhere is listed too. A .npy counts unless files of other formats than TIFF lie
+    beside it: see `without_companions`. Hidden files and folders (`.name`) are ignored. Linked
     folders are entered, except where a link leads back to a folder that it lies in.
 
     Raises:
@@ -74,7 +77,11 @@ def _images_below(
     if here in above:
         return
     try:
+        # Looked for first: which .npy count, shows only when the others are known.
+        pictured = any(has_companions(name) for name, is_folder in _in_folder(folder) if not is_folder)
         for name, is_folder in in_order(lambda: _in_folder(folder)):
+            if pictured and not is_folder and suffix_of(name) == ARRAY:
+                continue
             if is_folder:
                 yield from _images_below(folder / name, (*above, here), unreadable)
             else:
@@ -95,7 +102,7 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, bool]]:
                     continue
                 if _is_folder(entry):
                     yield name, True
-                elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not _is_pipe_or_device(entry):
+                elif suffix_of(name) in IMAGE_SUFFIXES and not _is_pipe_or_device(entry):
                     yield name, False
     except FileNotFoundError:
         raise DataError(f"there is no folder {folder}: check the path") from None
@@ -105,6 +112,27 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, bool]]:
         raise DataError(
             f"the folder {folder} cannot be read ({error.strerror}): check its permissions"
         ) from error
+
+
+def without_companions(images: Iterable[Path]) -> list[Path]:
+    """The files without the .npy that lie beside images of other formats than TIFF.
+
+    Those are masks, depths or features of the photographs beside them, and no images of their own.
+    """
+    images = list(images)
+    pictured = {image.parent for image in images if has_companions(image)}
+    return [image for image in images if suffix_of(image) != ARRAY or image.parent not in pictured]
+
+
+def has_companions(image: os.PathLike[str] | str) -> bool:
+    """Whether an image is of a format beside which a .npy is no image of its own."""
+    suffix = suffix_of(image)
+    return suffix in IMAGE_SUFFIXES and suffix not in BESIDE_ARRAYS
+
+
+def suffix_of(file: os.PathLike[str] | str) -> str:
+    """A file's ending in lower case, ".jpg"."""
+    return os.path.splitext(os.fspath(file))[1].lower()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

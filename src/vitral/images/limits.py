@@ -1,13 +1,21 @@
-"""What is not read: too many pixels, more than 8 bits a channel, unusual numbers of channels or pages."""
+"""What is not read at all, as too big; and what is no 8-bit picture: deep, of unusual channels, or of several pages."""
 
+import math
 from typing import IO
 
+import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from vitral.errors import ImageError
 
 PIXEL_LIMIT = 178_956_970
 """Larger images are refused before they are decoded. Pillow's own limit, but Pillow only refuses twice as many."""
+BYTES_LIMIT = 1 << 31
+"""The same for all values of an image, whatever its channels and pages are."""
+
+
+class NotAPicture(ImageError):
+    """A sound image, but no 8-bit picture in 1, 3 or 4 channels."""
 
 
 def refuse_too_many_pixels(width: int, height: int) -> None:
@@ -22,8 +30,17 @@ def too_many_pixels(size: str = "") -> ImageError:
     return ImageError(f"the image is bigger than {limit}{size}: make it smaller, or cut it into parts")
 
 
+def refuse_too_many_bytes(shape: tuple[int, ...], itemsize: int) -> None:
+    """ImageError where values of `itemsize` bytes in this shape take more than `BYTES_LIMIT`."""
+    if math.prod(shape) * itemsize > BYTES_LIMIT:
+        said = " x ".join(map(str, shape))
+        raise ImageError(
+            f"the image has {said} values, more than {BYTES_LIMIT:,} bytes: make it smaller, or cut it into parts"
+        )
+
+
 def refuse_deep(image: Image.Image) -> None:
-    """ImageError above 8 bits a channel, also where Pillow would keep 8 of 16 without a word."""
+    """NotAPicture above 8 bits a channel, also where Pillow would keep 8 of 16 without a word."""
     if image.mode.startswith(("I", "F")):
         raise _unusual(f"{32 if image.mode in ('I', 'F') else 16} bits a channel")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -37,18 +54,18 @@ def refuse_deep(image: Image.Image) -> None:
 
 
 def refuse_pages(image: Image.Image) -> None:
-    """ImageError for a TIFF with pages of one size, a stack; a smaller copy behind the image is none."""
+    """NotAPicture for a TIFF with pages of one size, a stack; smaller copies and masks behind the image are none."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.n_frames == 1:
         return
     size = image.size
     image.seek(1)
-    if image.size == size and not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & _REDUCED:
+    if image.size == size and not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & (_REDUCED | _MASK):
         raise _unusual(f"{image.n_frames} pages")
     image.seek(0)
 
 
 def refuse_unusual_tiff_file(file: IO[bytes]) -> None:
-    """ImageError if the first page of this TIFF has more than 8 bits a channel or unusual channels."""
+    """NotAPicture if the first page of this TIFF has more than 8 bits a channel or unusual channels."""
     file.seek(0)
     header = file.read(8)
     if b"+" in header[2:4]:  # BigTIFF
@@ -59,7 +76,15 @@ def refuse_unusual_tiff_file(file: IO[bytes]) -> None:
     _refuse_unusual_tags(tags)
 
 
-_NEW_SUBFILE_TYPE, _REDUCED = 254, 1
+def refuse_unusual_array(array: np.ndarray) -> None:
+    """NotAPicture unless these (height, width, channels) are 8-bit values in 1, 3 or 4 channels."""
+    if array.dtype != np.uint8:
+        raise _unusual(f"{array.dtype} values")
+    if array.shape[2] not in (1, 3, 4):
+        raise _unusual(f"{array.shape[2]} channels")
+
+
+_NEW_SUBFILE_TYPE, _REDUCED, _MASK = 254, 1, 4
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _EXTRA_SAMPLES = 258, 277, 338
 
 
@@ -74,8 +99,8 @@ def _refuse_unusual_tags(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
         raise _unusual(f"{channels} channels")
 
 
-def _unusual(found: str) -> ImageError:
-    return ImageError(
-        f"the image has {found}, and only one page of 8 bits a channel in 1, 3 or 4 channels is read yet: "
-        "convert it to 8-bit grey or RGB"
+def _unusual(found: str) -> NotAPicture:
+    return NotAPicture(
+        f"the image has {found}, and a picture of one page with 8 bits a channel in 1, 3 or 4 channels is wanted: "
+        "convert it to 8-bit grey or RGB, or take a network that was trained on such images"
     )

@@ -12,6 +12,7 @@ from vitral.device import Compute
 from vitral.errors import ImageError, UsageError
 from vitral.images import Preprocessing
 from vitral.inference.embedder import BATCH, Embedder, placed
+from vitral.inference.explanation import Explanation, explain
 from vitral.inference.forward import Normalise
 from vitral.model import VisionTransformer
 from vitral.weights import overrides_from, read_checkpoint
@@ -101,7 +102,9 @@ class Classifier:
 
         Args:
             images: a path, bytes, a PIL image, a numpy array `(height, width, channels)`, a torch tensor
-                `(channels, height, width)`, or a list of these.
+                `(channels, height, width)`, or a list of these. Values of arrays and tensors are for a network of
+                8-bit pictures 0..max of an integer type or 0..1; for a network of other images they are its own, as
+                files hold them.
 
         Returns:
             One `Prediction`, or for a list a list.
@@ -139,9 +142,31 @@ class Classifier:
         """
         return Embedder(self.model, self.preprocessing, self.compute).embed(images)
 
+    @overload
+    def explain(self, images: list[Any], *, method: str = ...) -> list[Explanation]: ...
+    @overload
+    def explain(self, images: Any, *, method: str = ...) -> Explanation: ...
+    def explain(self, images: Any, *, method: str = "rollout") -> Explanation | list[Explanation]:
+        """Show what the network looked at.
+
+        Args:
+            images: as for `predict`.
+            method: "rollout": attention rollout (appendix D.8).
+
+        Returns:
+            One `Explanation`, or for a list a list.
+
+        Raises:
+            UsageError: no such method.
+            ImageError: an image cannot be read.
+        """
+        if isinstance(images, list):
+            return [self.explain(image, method=method) for image in images]
+        return explain(self.model, self.preprocessing, self.compute, images, method)
+
     @torch.inference_mode()
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 `(batch, height, width, channels)` of the model's size to float32 `(batch, classes)`."""
+        """What `Preprocessing.fit_image` gives, `(batch, height, width, channels)`, to float32 `(batch, classes)`."""
         images = Normalise(self.preprocessing, self.compute)(torch.from_numpy(pixels).permute(0, 3, 1, 2))
         return self.model(images).float().softmax(dim=-1).cpu().numpy()
 

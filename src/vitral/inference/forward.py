@@ -12,19 +12,24 @@ from vitral.images import Preprocessing
 
 
 class Normalise:
-    """Pixels to the network's input, computed where the network is: the same map as `Preprocessing.normalise`."""
+    """Pixels to the network's input, computed where the network is: the same map as `Preprocessing.normalise`.
+
+    What is no 8-bit picture stays in fp32, whatever the network computes in: half the precision has too few digits for
+    its levels, and the network's first layer takes it so.
+    """
 
     def __init__(self, preprocessing: Preprocessing, compute: Compute) -> None:
         self.compute = compute
+        self.dtype = torch.float32 if preprocessing.bands else compute.dtype
         self.scale, self.shift = (
             torch.tensor(values, device=compute.device, dtype=torch.float32).reshape(1, -1, 1, 1)
             for values in (preprocessing.scale, preprocessing.shift)
         )
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 `(batch, channels, height, width)` to the same shape on the device, in its precision."""
+        """What `Preprocessing.resize` gives, `(batch, channels, height, width)`, to the same shape on the device."""
         images = images.to(self.compute.device, non_blocking=True)
-        return torch.addcmul(self.shift, images.float(), self.scale).to(self.compute.dtype)
+        return torch.addcmul(self.shift, images.float(), self.scale).to(self.dtype)
 
 
 @torch.no_grad()

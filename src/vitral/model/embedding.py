@@ -67,8 +67,15 @@ class PatchEmbedding(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.dim)) if config.patch_bias else None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images `(batch, channels, height, width)` to `(batch, patches, dim)`, row by row."""
-        return F.linear(cut_into_patches(images, self.patch_size), self.weight.flatten(1), self.bias)
+        """Images `(batch, channels, height, width)` to `(batch, patches, dim)`, row by row, in the weights' precision.
+
+        Beside weights of half the precision, images in fp32 are multiplied in fp32: none of their levels is lost.
+        """
+        patches, weight, bias = cut_into_patches(images, self.patch_size), self.weight.flatten(1), self.bias
+        if patches.dtype == torch.float32 and weight.dtype.itemsize < 4:
+            tokens = F.linear(patches, weight.float(), bias.float() if bias is not None else None)
+            return tokens.to(weight.dtype)
+        return F.linear(patches, weight, bias)
 
 
 def cut_into_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:

@@ -36,7 +36,8 @@ class ResNetStem(nn.Module):
             self.stages.append(stage)
 
     def forward(self, images: Tensor) -> Tensor:
-        z = F.relu(self.root_norm(self.root(images)))
+        z = self.root(images).to(self.root_norm.weight.dtype)
+        z = F.relu(self.root_norm(z))
         z = F.max_pool2d(pad_same(z, 3, 2, float("-inf")), 3, 2)
         for stage in self.stages:
             z = stage(z)
@@ -76,9 +77,14 @@ class StandardisedConv(nn.Conv2d):
     def forward(self, z: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
         spread = variance.sqrt() + 1e-5 if self.form == "authors" else (variance + 1e-8).sqrt()
+        kernels = (self.weight - mean) / spread
+        if (
+            z.dtype == torch.float32
+        ):  # images, perhaps beside weights of half the precision; see `PatchEmbedding`
+            kernels = kernels.float()
         return F.conv2d(
             pad_same(z, self.kernel_size[0], self.stride[0]),
-            (self.weight - mean) / spread,
+            kernels,
             stride=self.stride,
         )
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
 from vitral.errors import VitralError
+from vitral.inspection import overlay
 from vitral.reporting.texts import shown_path
 
 ReadImage = Callable[[str], np.ndarray]
-Explain = Callable[[np.ndarray], np.ndarray | None]
+Explain = Callable[[str], np.ndarray | None]
 
 THUMBNAIL = 160
 EACH = 12
@@ -46,10 +46,10 @@ def picture_example(
         pixels = _three_channels(np.asarray(images(path)))
     except (OSError, VitralError):
         return Example(shown, label, predicted, probability, None, None)
-    picture = _data_url(_fitted(Image.fromarray(pixels)))
-    weights = explain(pixels) if explain is not None else None
-    heatmap = _data_url(_overlay(pixels, np.asarray(weights))) if weights is not None else None
-    return Example(shown, label, predicted, probability, picture, heatmap)
+    photo = _fitted(Image.fromarray(pixels))
+    weights = explain(path) if explain is not None else None
+    heatmap = _data_url(overlay(photo, np.asarray(weights))) if weights is not None else None
+    return Example(shown, label, predicted, probability, _data_url(photo), heatmap)
 
 
 def _three_channels(pixels: np.ndarray) -> np.ndarray:
@@ -57,16 +57,6 @@ def _three_channels(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
-
-
-def _overlay(pixels: np.ndarray, weights: np.ndarray) -> Image.Image:
-    """The picture in grey under the heatmap, whose brightness rises evenly (readable without colour vision)."""
-    photo = _fitted(Image.fromarray(pixels))
-    heat = Image.fromarray((np.clip(weights, 0, 1) * 255).astype(np.uint8)).resize(
-        photo.size, Image.Resampling.BICUBIC
-    )
-    colours = Image.fromarray(colormaps["inferno"](np.asarray(heat), bytes=True)[:, :, :3])
-    return Image.blend(photo.convert("L").convert("RGB"), colours, 0.65)
 
 
 def _fitted(image: Image.Image) -> Image.Image:

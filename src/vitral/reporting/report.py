@@ -45,7 +45,7 @@ def write_report(
         language: `"en"` or `"pt"`.
         images: gives the pixels, uint8 `(height, width, 3 or 1)`, of a path in `predictions.csv`; an OSError
             or VitralError from it shows that one picture as not readable. None leaves out pictures and file names.
-        explain: gives for such pixels what the model looked at, `(rows, columns)` in 0..1, or None.
+        explain: gives for such a path what the model looked at, `(rows, columns)` in 0..1, or None.
 
     Returns:
         The path of the page.

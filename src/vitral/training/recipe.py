@@ -343,6 +343,8 @@ RUN_FIELDS = (
     "columns",
     "data_root",
     "strict",
+    "range",
+    "display_bands",
 )
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vitral.weights.catalogue import CATALOGUE, DEFAULT, Pretrained
+    from vitral.weights.channels import adapt_filters
     from vitral.weights.conversion import Conversion, convert
     from vitral.weights.heads import match_head
     from vitral.weights.opening import load_model, overrides_from, read_checkpoint
@@ -28,6 +29,7 @@ __all__ = [
     "Overrides",
     "Pretrained",
     "Source",
+    "adapt_filters",
     "convert",
     "find_checkpoint",
     "find_source",
@@ -43,6 +45,7 @@ __all__ = [
 
 _HOMES = {
     "catalogue": ("CATALOGUE", "DEFAULT", "Pretrained"),
+    "channels": ("adapt_filters",),
     "conversion": ("Conversion", "convert"),
     "heads": ("match_head",),
     "opening": ("load_model", "overrides_from", "read_checkpoint"),

@@ -1,6 +1,7 @@
 """The same network in somebody else's format."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def convert(
         return Conversion((out / TENSORS, out / CONFIG), "", (), None)
     target = TARGETS[to]
     plain = target.prepare(checkpoint)
-    refused = list(target.refusals(plain))
+    refused = [*target.refusals(plain), *_other_values(plain.preprocessing, to)]
     nearest = _nearest(plain, refused, weights, to, approximate)
     difference = measured_difference(plain, nearest) if refused else None
     package = target.package(nearest)
@@ -135,7 +136,7 @@ def measured_difference(one: Checkpoint, other: Checkpoint, images: int = 8) -> 
     coarse = torch.randn(images, channels, 8, 12, generator=generator)
     fine = torch.randn(images, channels, height, width, generator=generator)
     pictures = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear") + 0.2 * fine
-    if channels in (1, 3):
+    if not one.preprocessing.bands:
         pixels = (127.5 + 60 * pictures).clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
         first, second = (
             checkpoint.model()(
@@ -179,6 +180,17 @@ def _nearest(
         config=checkpoint.config.replace(**architecture),
         preprocessing=replace(checkpoint.preprocessing, **seen),
     )
+
+
+def _other_values(preprocessing: Preprocessing, to: str) -> Iterator[Refusal]:
+    """Formats of other houses are for pictures whose values end at 255."""
+    if preprocessing.dtype is not None:
+        low, high = preprocessing.range
+        said = (
+            f"images of {preprocessing.dtype} from {low:g} to {high:g}, which {to} is to be given from 0 to 1"
+        )
+        pictures = {"dtype": None, "range": (0.0, 255.0), "display_bands": None}
+        yield Refusal(said, pictures)
 
 
 def _refuse_existing(files: list[Path], overwrite: bool) -> None:

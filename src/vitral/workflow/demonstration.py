@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vitral.data import LabelledImages, Sample
 from vitral.inference import Prediction
 from vitral.language import Language
 from vitral.runs import RunFolder
 from vitral.workflow.evaluation import evaluate
-from vitral.workflow.explanation import beside, explainer
+from vitral.workflow.explanation import beside
 from vitral.workflow.options import open_own_data, read_options
 from vitral.workflow.run import Run
 from vitral.workflow.texts import TEXTS
@@ -97,12 +95,11 @@ def demonstrate(
         for sample, answer in zip(samples, answers, strict=True)
     )
     say(texts["demo_explain"])
-    explain, explanations = explainer(classifier), []
+    explanations = []
     for one in shown[:EXPLAINED]:
-        pixels = data.read(one.sample)
         path = run.path / "explanations" / f"{one.sample.path.rpartition('/')[2]}-{one.prediction.label}.png"
         path.parent.mkdir(exist_ok=True)
-        beside(np.asarray(pixels), explain(pixels)).save(path)
+        beside(classifier.explain(data.read(one.sample))).save(path)
         explanations.append(path)
     return Demonstration(run, figures, shown, tuple(explanations))
 

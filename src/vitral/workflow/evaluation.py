@@ -25,7 +25,7 @@ from vitral.runs import (
     write_predictions,
 )
 from vitral.workflow.options import columns_of, open_own_data, read_options
-from vitral.workflow.starting import seen_by, with_channels
+from vitral.workflow.starting import as_network_takes, seen_by
 
 BATCH = 64
 
@@ -81,6 +81,7 @@ def evaluate(
             columns=columns_of(columns),
             data_root=data_root,
             group_by=group_by,
+            bands=classifier.preprocessing.bands,
             progress=progress,
         )
         task = _other(folder, opened, split)
@@ -180,7 +181,7 @@ def _other(folder: RunFolder, data: LabelledImages, split: str) -> _Task:
 
 def _measure(classifier: Classifier, task: _Task) -> tuple[Evaluation, np.ndarray]:
     """The figures, and the probabilities `(images, classes)` behind them."""
-    data = with_channels(task.data, classifier.preprocessing.channels)
+    data = as_network_takes(task.data, classifier.preprocessing)
     batches = evaluation_batches(data, task.samples, classifier.preprocessing, task.batch)
     answers = probabilities(classifier.model, batches, classifier.preprocessing, classifier.compute)
     number = {name: label for label, name in enumerate(classifier.class_names)}

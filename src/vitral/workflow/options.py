@@ -3,8 +3,9 @@
 It is kept in recipe.toml, so that resuming and evaluating need to be told nothing again.
 """
 
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,8 @@ class Options:
         columns: as on the command line, "path=id_code,label=diagnosis".
         seed, device, precision, compile, workers, validation, split_seed, folds, seeds, group_by, data_root, strict: as
             `train` has them; the runs of single folds and seeds have neither of these two.
+        range: the values of images that become 0 and 1; whoever says it has 8-bit pictures read band by band, too.
+        display_bands: which of an image's bands people are shown.
         said: about the weights; a line of recipe.toml for each field of `SAID`.
     """
 
@@ -49,6 +52,8 @@ class Options:
     columns: str | None = None
     data_root: str | None = None
     strict: bool = False
+    range: tuple[float, float] | None = None
+    display_bands: tuple[int, ...] | None = None
     said: Overrides = field(default_factory=Overrides)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,11 +66,14 @@ class Options:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
-    def open(self, *, splits: Path | None = None, progress: Progress | None = None) -> LabelledImages:
+    def open(
+        self, *, splits: Path | None = None, bands: bool = False, progress: Progress | None = None
+    ) -> LabelledImages:
         """Open DATA as it was asked for.
 
         Args:
             splits: a run's splits.csv, which then says which image is on which side.
+            bands: read 8-bit pictures band by band, as they are anyway where a range was said.
             progress: called with the number of images looked at so far and in all.
         """
         return open_data(
@@ -78,6 +86,7 @@ class Options:
             folds=None if splits else self.folds,
             strict=self.strict,
             splits=splits,
+            bands=bands or self.range is not None,
             progress=progress,
         )
 
@@ -93,10 +102,10 @@ def read_options(folder: RunFolder) -> tuple[Options, Recipe]:
     own = {field.name for field in fields(Options)} - {"said"}
     taught = {field.name for field in fields(Recipe)}
     try:
-        values = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
-        found = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        given: dict[str, Any] = {name: value for name, value in found.items() if name in own}
-        said: dict[str, Any] = {name: value for name, value in found.items() if name in SAID}
+        lines = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in lines.items()}
+        given: dict[str, Any] = {name: value for name, value in values.items() if name in own}
+        said: dict[str, Any] = {name: value for name, value in values.items() if name in SAID}
         options = Options(**given, said=Overrides(**said))
         return options, Recipe(**{name: value for name, value in values.items() if name in taught})
     except (OSError, ValueError, TypeError) as error:
@@ -145,3 +154,40 @@ def columns_text(columns: str | Mapping[str, str] | None) -> str | None:
     """The reverse of `columns_of`, checked."""
     parsed = columns_of(columns)
     return ",".join(f"{name}={heading}" for name, heading in parsed.items()) if parsed else None
+
+
+def range_of(range: str | Sequence[float] | None) -> tuple[float, float] | None:
+    """`0,4095` or two numbers as the values that become 0 and 1.
+
+    Raises:
+        UsageError: these are no two numbers, the lower one first.
+    """
+    if range is None:
+        return None
+    try:
+        low, high = map(float, range.split(",") if isinstance(range, str) else range)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UsageError(f"--range takes two numbers, the lower one first, such as 0,4095, not {range!r}")
+    return low, high
+
+
+def bands_of(bands: str | Sequence[int] | None) -> tuple[int, ...] | None:
+    """`3,2,1` or numbers as the bands that are shown as red, green and blue, or one in grey.
+
+    Raises:
+        UsageError: these are no one or three whole numbers from 1 on.
+    """
+    if bands is None:
+        return None
+    try:
+        numbers = tuple(map(int, bands.split(",") if isinstance(bands, str) else bands))
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) not in (1, 3) or min(numbers) < 1:
+        raise UsageError(
+            "--display-bands takes the numbers of three bands for red, green and blue, such as 3,2,1, or of one, "
+            f"not {bands!r}"
+        )
+    return numbers

@@ -21,7 +21,7 @@ def describe_plan(plan: Plan, options: Options) -> dict[str, Any]:
     config, compute = plan.model.config, plan.compute
     size = summarise(config)
     return {
-        "data": describe_data(plan.data),
+        "data": describe_data(plan.data) | {"range": list(plan.preprocessing.range)},
         "model": {
             "name": options.model,
             "weights": options.weights,
@@ -62,6 +62,7 @@ def describe_data(data: LabelledImages) -> dict[str, Any]:
         **({"folds": folds} if folds else {}),
         "sizes": {name: list(size) for name, size in vars(data.sizes).items()},
         "channels": data.channels,
+        "dtype": data.dtype,
         "bad_files": [vars(file) for file in data.bad_files],
         "left_out": [vars(image) for image in data.left_out],
     }
@@ -85,7 +86,7 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
         images=counted("images", total),
         classes=words.number(len(classes)),
         sizes=sizes["median"] if alike else texts["sizes"].format(**sizes),
-        colours=texts["grey" if data["channels"] == 1 else "rgb"],
+        colours=_colours(data, language, counted("channels", data["channels"])),
     )
     folds = data.get("folds", ())
     if 0 < len(folds) <= FOLDS_SHOWN:
@@ -131,6 +132,15 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
     width = max(len(texts[name]) for name, _ in facts)
     for name, text in facts:
         yield f"{texts[name]:{width}}  {text}"
+
+
+def _colours(data: dict[str, Any], language: Language, channels: str) -> str:
+    """What the images hold: grey, RGB, or so many channels and the values that become 0 and 1."""
+    texts = TEXTS[language]
+    if data["dtype"] is None:
+        return texts["grey" if data["channels"] == 1 else "rgb"]
+    low, high = (f"{value:.6g}".replace(".", wording_of(language).decimal) for value in data["range"])
+    return texts["bands"].format(channels=channels, dtype=data["dtype"], low=low, high=high)
 
 
 def told(recipe: dict[str, Any]) -> dict[str, Any]:

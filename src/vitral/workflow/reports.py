@@ -8,16 +8,16 @@ import numpy as np
 from vitral.data import LabelledImages
 from vitral.data.sources import list_images
 from vitral.errors import ImageError, UsageError, VitralError
-from vitral.images import read_image
+from vitral.images import ImageSource, Preprocessing, read_image
 from vitral.inference import Classifier
 from vitral.language import Language
 from vitral.reporting import compare as compare  # for callers of this floor
 from vitral.reporting import write_comparison, write_curves, write_repetition, write_report
 from vitral.runs import RunFolder, kind_of
-from vitral.workflow.explanation import explainer
+from vitral.weights import read_config
 from vitral.workflow.options import check_is_here, columns_of, read_options
 
-ReadImage = Callable[[str], np.ndarray]
+FindImage = Callable[[str], ImageSource]
 
 
 def report(
@@ -50,15 +50,18 @@ def report(
         raise UsageError("name one run, whose page is RUN/report.html, or several for a page at --output")
     folder = RunFolder(Path(runs[0]))
     folder.read_run()
-    read = _images_of_run(folder, warn) if images else None
-    if kind_of(folder):
-        return write_repetition(folder.path, language=language, images=read)
-    complete = read is not None and folder.weights.exists() and folder.config.exists()
-    return write_pages(folder, language, read, Classifier.load(folder.path) if complete else None)
+    find = _images_of_run(folder, warn) if images else None
+    whole = kind_of(folder) is not None
+    one = RunFolder(folder.path / folder.read_run()["parts"][0]) if whole else folder
+    seen = read_config(one.path)[1] if one.config.exists() else None
+    if whole:
+        return write_repetition(folder.path, language=language, images=pictures(find, seen) if find else None)
+    complete = find is not None and seen is not None and folder.weights.exists()
+    return write_pages(folder, language, find, seen, Classifier.load(folder.path) if complete else None)
 
 
-def _images_of_run(folder: RunFolder, warn: Callable[[str], None] | None) -> ReadImage | None:
-    """The pixels of a run's images by their paths; None, and `warn` is told why, where DATA is not there."""
+def _images_of_run(folder: RunFolder, warn: Callable[[str], None] | None) -> FindImage | None:
+    """A run's images by their paths; None, and `warn` is told why, where DATA is not there."""
     try:
         options, _ = read_options(folder)
         check_is_here(folder, options)
@@ -69,36 +72,65 @@ def _images_of_run(folder: RunFolder, warn: Callable[[str], None] | None) -> Rea
         return None
     places = {item.path: index for index, item in enumerate(listing.items)}
 
-    def read(path: str) -> np.ndarray:
+    def find(path: str) -> ImageSource:
         if path not in places:
             raise ImageError("it is no longer among the images of DATA: put it back")
         if listing.arrays is not None:
             return listing.arrays[places[path]]
-        file = listing.items[places[path]].file
-        assert file is not None
-        return read_image(file)
+        return listing.items[places[path]].file
 
-    return read
+    return find
 
 
 def write_pages(
-    folder: RunFolder, language: Language, images: ReadImage | None, classifier: Classifier | None
+    folder: RunFolder,
+    language: Language,
+    images: FindImage | None = None,
+    preprocessing: Preprocessing | None = None,
+    classifier: Classifier | None = None,
 ) -> Path:
     """Write curves.png and report.html; returns the latter.
 
     Args:
         folder: the run.
         language: of both.
-        images: gives the pixels of a path in predictions.csv; None: no pictures and no file names.
+        images: gives the image of a path in predictions.csv; None: no pictures and no file names.
+        preprocessing: how the run's network takes them; None: as pictures.
         classifier: the run's model, which shows where it looked; None: no heatmaps.
     """
+
+    def explain(path: str) -> np.ndarray:
+        assert images is not None
+        assert classifier is not None
+        return classifier.explain(images(path)).heatmap
+
     write_curves(folder.path, language)
-    explain = explainer(classifier) if classifier else None
-    return write_report(folder.path, language=language, images=images, explain=explain)
+    return write_report(
+        folder.path,
+        language=language,
+        images=pictures(images, preprocessing) if images else None,
+        explain=explain if classifier else None,
+    )
 
 
-def images_of(data: LabelledImages) -> ReadImage:
-    """The pixels of an opened DATA's image by its path."""
+def pictures(images: FindImage, preprocessing: Preprocessing | None) -> Callable[[str], np.ndarray]:
+    """What people are shown of images, uint8 `(height, width, 3)` by path.
+
+    Args:
+        images: gives an image by its path.
+        preprocessing: how a network takes them; None: as pictures.
+    """
+
+    def picture(path: str) -> np.ndarray:
+        if preprocessing is None or not preprocessing.bands:
+            return read_image(images(path))
+        return preprocessing.show(preprocessing.read(images(path)))
+
+    return picture
+
+
+def images_of(data: LabelledImages) -> FindImage:
+    """The decoded image of an opened DATA by its path."""
     samples = {sample.path: sample for sample in data.samples}
     return lambda path: data.read(samples[path])
 

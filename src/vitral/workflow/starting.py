@@ -11,14 +11,16 @@ from PIL import Image
 from torch import nn
 
 from vitral.data import LabelledImages, Sample, read_splits
-from vitral.errors import ConfigError, UsageError
+from vitral.data.scan import Progress
+from vitral.errors import ConfigError, DataError, UsageError
 from vitral.files import sha256_of_file
-from vitral.images import Preprocessing
+from vitral.images import Preprocessing, described, same_values
 from vitral.language import Sentence
 from vitral.model import VisionTransformer, ViTConfig, config_for
 from vitral.runs import RunFolder
 from vitral.training import Recipe
-from vitral.weights import Checkpoint, Overrides, match_head, read_checkpoint
+from vitral.weights import Overrides, match_head, read_checkpoint
+from vitral.workflow.channels import fit_channels, preprocessing_for, without_rgb_augmentation
 
 # Fine-tuning takes a checkpoint's own image size up to this; a larger one is slow, and has to be asked for.
 LARGEST_UNASKED = 224
@@ -56,13 +58,38 @@ def new_config(name: str, recipe: Recipe) -> ViTConfig:
     return config_for(name, **changes)
 
 
-def start_anew(config: ViTConfig, data: LabelledImages, recipe: Recipe, seed: int) -> Start:
-    """A network with random weights, drawn from `seed` alone."""
+def start_anew(
+    config: ViTConfig,
+    data: LabelledImages,
+    recipe: Recipe,
+    seed: int,
+    *,
+    range: tuple[float, float] | None = None,
+    display_bands: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
+) -> Start:
+    """A network with random weights, drawn from `seed` alone.
+
+    Args:
+        config, data, recipe: the architecture, what it is for, and how it is taught.
+        seed: of the weights.
+        range, display_bands, progress: of images that are no 8-bit pictures, see `preprocessing_for`.
+    """
     config = config.replace(channels=data.channels, num_classes=len(data.class_names))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = VisionTransformer(config)
     nn.init.constant_(_dense(model.head).bias, recipe.head_bias)
+    recipe, notices = without_rgb_augmentation(recipe, data)
+    if data.dtype is not None:
+        preprocessing, said = preprocessing_for(
+            data,
+            Preprocessing(config.image_size, fit=recipe.fit),
+            range=range,
+            display_bands=display_bands,
+            progress=progress,
+        )
+        return Start(model, preprocessing, recipe, None, (said, *notices))
     half = (0.5,) * data.channels
     preprocessing = Preprocessing(
         config.image_size, fit=recipe.fit, mean=half, std=half, channels=data.channels
@@ -77,32 +104,37 @@ def start_from(
     *,
     asked: Collection[str],
     said: Overrides = Overrides(),  # noqa: B008 (frozen)
+    range: tuple[float, float] | None = None,
+    display_bands: tuple[int, ...] | None = None,
+    progress: Progress | None = None,
 ) -> Start:
-    """A network from WEIGHTS, its head fitted to the classes of `data` by name.
+    """A network from WEIGHTS, its head fitted to the classes of `data` by name, its filters to the images' channels.
 
     Args:
         weights: any WEIGHTS.
-        data: the classes wanted.
+        data: the classes wanted, and the images.
         recipe: its image size, pooling and dropout are taken over; 0 and "" keep the checkpoint's.
         asked: the recipe's fields that the user asked for one by one; of the others, those are passed over, and
             this is said, that do not go with the checkpoint.
         said: what the user says about the weights.
+        range, display_bands, progress: of images that are no 8-bit pictures, see `fit_channels`.
 
     Raises:
         UsageError, WeightsError: as `read_checkpoint`.
         ConfigError: the user asked for what the checkpoint cannot be.
+        DataError: the training images' values do not tell a range.
     """
     checkpoint = read_checkpoint(weights, said, recipe.image_size or None)
-    if checkpoint.config.channels not in (1, 3):
-        raise ConfigError(
-            f"{weights} takes images of {checkpoint.config.channels} channels, and DATA has RGB or grey"
-        )
     recipe, notices = _applicable(recipe, checkpoint.config, asked)
     if recipe.position_embedding:
         raise ConfigError(
             f"{weights} has position_embedding {checkpoint.config.position_embedding!r}, "
             f"which --position-embedding {recipe.position_embedding} cannot change: leave it out"
         )
+    checkpoint, about_channels = fit_channels(
+        checkpoint, data, said, range=range, display_bands=display_bands, progress=progress
+    )
+    recipe, left_out = without_rgb_augmentation(recipe, data)
     config = checkpoint.config.replace(
         dropout=recipe.dropout,
         attention_dropout=recipe.attention_dropout,
@@ -112,9 +144,8 @@ def start_from(
     model = replace(checkpoint, config=config).model()
     notices += _resize(model, recipe.image_size)
     notices += _match_head(model, checkpoint.class_names, data.class_names, recipe.head_bias)
+    notices += about_channels + left_out
     preprocessing = replace(checkpoint.preprocessing, size=model.config.image_size, fit=recipe.fit)
-    if preprocessing.channels != data.channels:
-        notices.append(_channels_notice(checkpoint, data.channels))
     digest = sha256_of_file(checkpoint.file) if checkpoint.file is not None else None
     return Start(model, preprocessing, recipe, digest, tuple(notices))
 
@@ -131,6 +162,24 @@ def seen_by(weights: str | PathLike[str]) -> set[str]:
         origin = folder.read_run().get("model", {}).get("weights")
         folder = RunFolder(Path(origin)) if origin else None
     return seen
+
+
+def as_network_takes(data: LabelledImages, preprocessing: Preprocessing) -> LabelledImages:
+    """The images of `data` as a network takes them: pictures in its grey or RGB, bands as they are.
+
+    Raises:
+        DataError: the network takes bands and these are pictures, or the other way round, or other bands.
+    """
+    if data.dtype is None and not preprocessing.bands:
+        return with_channels(data, preprocessing.channels)
+    mine = described(preprocessing.channels, preprocessing.dtype if preprocessing.bands else None)
+    found = described(data.channels, data.dtype)
+    same = preprocessing.bands and data.channels == preprocessing.channels
+    if not same or not same_values(preprocessing.dtype or "uint8", data.dtype or ""):
+        raise DataError(
+            f"{data.spec} has {found}, and the network takes {mine}: give it images like those that it was trained on"
+        )
+    return data
 
 
 def with_channels(data: LabelledImages, channels: int) -> LabelledImages:
@@ -227,14 +276,6 @@ def _match_head(
     dito += f", começa {_named(fresh, 'e mais {}')} do zero" if fresh else ""
     dito += f" e deixa {_named(dropped, 'e mais {}')}" if dropped else ""
     return [Sentence(said, dito)]
-
-
-def _channels_notice(checkpoint: Checkpoint, channels: int) -> str:
-    words, palavras = {1: "grey", 3: "RGB"}, {1: "em tons de cinza", 3: "em RGB"}
-    return Sentence(
-        f"the images are {words[channels]} and the network sees them as {words[checkpoint.config.channels]}",
-        f"as imagens são {palavras[channels]} e a rede as vê {palavras[checkpoint.config.channels]}",
-    )
 
 
 def _dense(head: nn.Module) -> nn.Linear:

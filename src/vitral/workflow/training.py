@@ -29,13 +29,21 @@ from vitral.training import run as run_plan
 from vitral.training.checkpoint import has_state
 from vitral.training.recipe import resolve_recipe, to_toml
 from vitral.weights import DEFAULT, find_source, overrides_from, read_config, write_config
-from vitral.workflow.options import SAID, Options, columns_text, open_own_data, read_options
+from vitral.workflow.options import (
+    SAID,
+    Options,
+    bands_of,
+    columns_text,
+    open_own_data,
+    range_of,
+    read_options,
+)
 from vitral.workflow.overview import describe_data, describe_plan
 from vitral.workflow.progress import Display
 from vitral.workflow.repetition import Part, begin, check_request, parts_of, run_parts
-from vitral.workflow.reports import images_of, write_pages
+from vitral.workflow.reports import images_of, pictures, write_pages
 from vitral.workflow.run import Run
-from vitral.workflow.starting import new_config, seen_by, start_anew, start_from, with_channels
+from vitral.workflow.starting import as_network_takes, new_config, seen_by, start_anew, start_from
 
 
 def train(
@@ -62,6 +70,8 @@ def train(
     columns: str | Mapping[str, str] | None = None,
     data_root: str | PathLike[str] | None = None,
     strict: bool = False,
+    range: str | Sequence[float] | None = None,
+    display_bands: str | Sequence[int] | None = None,
     language: str | None = None,
     command: Sequence[str] | None = None,
     progress: bool = True,
@@ -97,6 +107,11 @@ def train(
         columns: a csv's other headings, {"path": "id_code"} or "path=id_code".
         data_root: where the files of `torchvision:NAME` are.
         strict: a single bad file is an error.
+        range: (low, high) or "low,high", the values that become 0 and 1, of images with more than 8 bits a channel or
+            other than 1, 3 or 4 channels; None: the 0.5 and 99.5 percentiles of the training images. Where it is said,
+            8-bit pictures are read band by band, too.
+        display_bands: (3, 2, 1) or "3,2,1": which bands of such images people are shown as red, green and blue, or
+            one in grey; weights for RGB keep these colours' filters.
         language: "en" or "pt", of what people read; the system's unless said.
         command: what run.json keeps as the command that made the run.
         progress: whether a bar is shown.
@@ -150,6 +165,8 @@ def train(
                 columns=columns_text(columns),
                 data_root=fspath(data_root) if data_root is not None else None,
                 strict=strict,
+                range=range_of(range),
+                display_bands=bands_of(display_bands),
                 said=overrides_from(
                     {name: recipe_fields.pop(name) for name in SAID if name in recipe_fields}
                 ),
@@ -204,6 +221,17 @@ def _check_start(options: Options, resolve: Resolve) -> tuple[Compute, ViTConfig
     return compute, config
 
 
+def _open(options: Options, display: Display) -> LabelledImages:
+    """Open DATA as the network takes it."""
+    shallow = options.weights is not None and _takes_shallow_bands(options.weights)
+    data = options.open(bands=shallow, progress=display.counting)
+    if data.dtype is None and options.display_bands is not None:
+        raise UsageError(
+            f"{data.spec} has 8-bit pictures, which are shown as they are: leave --display-bands out"
+        )
+    return data
+
+
 def _ready(
     options: Options,
     resolve: Resolve,
@@ -215,16 +243,20 @@ def _ready(
 ) -> _Ready:
     """Open DATA unless they are given, make or load the model, and measure what training it will cost if unknown."""
     compute, config = _check_start(options, resolve)
-    if data is None:
-        data = options.open(progress=display.counting)
-        display.close()
+    data = data or _open(options, display)
+    values = {
+        "range": options.range,
+        "display_bands": options.display_bands,
+        "progress": display.counting,
+    }
     recipe = resolve(len(data.split("train")))
     if config is not None:
-        start = start_anew(config, data, recipe, options.seed)
+        start = start_anew(config, data, recipe, options.seed, **values)
     else:
         data = without_seen(data, seen_by(options.weights or ""))
-        start = start_from(options.weights or "", data, recipe, asked=asked, said=options.said)
-        data = with_channels(data, start.preprocessing.channels)
+        start = start_from(options.weights or "", data, recipe, asked=asked, said=options.said, **values)
+        data = as_network_takes(data, start.preprocessing)
+    display.close()
     plan = prepare(
         data,
         start.model,
@@ -238,6 +270,12 @@ def _ready(
         seconds_per_step=seconds_per_step,
     )
     return _Ready(plan, options, start.weights_hash, start.notices)
+
+
+def _takes_shallow_bands(weights: str) -> bool:
+    """Whether a run was trained on 8-bit images band by band, which look like pictures to whoever opens them."""
+    source = find_source(weights)
+    return source.own and read_config(source.tensors.parent)[1].dtype == "uint8"
 
 
 def _ready_again(
@@ -254,7 +292,7 @@ def _ready_again(
         raise DataError(
             f"{options.data} has other classes than when {folder.path} began: restore it, or train anew"
         )
-    data = with_channels(data, preprocessing.channels)
+    data = as_network_takes(data, preprocessing)
     with torch.random.fork_rng(devices=[]):
         model = VisionTransformer(config)  # its weights come from the state
     plan = prepare(
@@ -298,7 +336,7 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
     if resume and folder is not None:
         data = open_own_data(folder, options, display.counting)
     else:
-        data = options.open(progress=display.counting)
+        data = _open(options, display)
     display.close()
     parts = parts_of(data, options.seeds, options.seed)
     left = [part for part in parts if not (resume and folder is not None and part.is_finished(folder))]
@@ -347,7 +385,8 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
         torch.compiler.reset()  # it compiles one function for a few networks only, and then no more
 
     run_parts(folder, parts, run_one, display)
-    write_repetition(folder.path, language=display.language, images=images_of(data))
+    seen = read_config(parts[0].folder(folder).path)[1]
+    write_repetition(folder.path, language=display.language, images=pictures(images_of(data), seen))
     return Run(folder.path, overview)
 
 
@@ -398,13 +437,19 @@ def _carry_out(
             listen(event)
 
     # What was left to the machine stands in recipe.toml as it was decided, so that resuming decides the same.
-    decided = ready.options.replace(precision=plan.compute.precision, compile=plan.compiled)
+    seen = plan.preprocessing
+    decided = ready.options.replace(
+        precision=plan.compute.precision,
+        compile=plan.compiled,
+        range=seen.range if seen.dtype is not None else None,
+        display_bands=seen.display_bands,
+    )
     about = {"options": decided.to_dict(), "run": folder.read_run()}
     run_plan(plan, folder, tell, about=about, resume=resume)
     display.close()
     folder.update_run(notes=list(map(in_both, notes)))
     classifier = Classifier(plan.model.eval(), plan.preprocessing, plan.data.class_names, plan.compute)
-    write_pages(folder, display.language, images_of(plan.data), classifier)
+    write_pages(folder, display.language, images_of(plan.data), plan.preprocessing, classifier)
 
 
 def _facts(ready: _Ready, overview: dict[str, Any], command: list[str]) -> dict[str, Any]:
@@ -412,7 +457,8 @@ def _facts(ready: _Ready, overview: dict[str, Any], command: list[str]) -> dict[
     data, model, machine = dict(overview["data"]), overview["model"], dict(overview["machine"])
     for name in ("device_reason", "precision_reason"):
         machine[name] = in_both(machine[name])
-    del data["channels"]
+    for name in ("channels", "dtype", "range"):
+        del data[name]
     return {
         "command": command,
         "state": "running",
@@ -429,7 +475,7 @@ def _facts(ready: _Ready, overview: dict[str, Any], command: list[str]) -> dict[
 
 
 def _first_batch(plan: Plan) -> tuple[np.ndarray, list[str]]:
-    """The first batch as the network sees it: uint8 `(images, height, width, channels)`, and a label each."""
+    """The first batch as the network sees it: uint8 `(images, height, width, 3 or 1)`, and a label each."""
     batches = replace(plan.batches, workers=0, pin=False)
     batch = next(batches.stream())
     with torch.random.fork_rng(devices=[]):
@@ -437,10 +483,13 @@ def _first_batch(plan: Plan) -> tuple[np.ndarray, list[str]]:
         normalise = Normalise(plan.preprocessing, choose("cpu", "fp32"))
         names = plan.data.class_names
         images, targets = mix(normalise(batch.images), batch.labels, len(names), batches.augmentation)
-    pixels = ((images - normalise.shift) / normalise.scale).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    values = ((images - normalise.shift) / normalise.scale).permute(0, 2, 3, 1)
+    if not plan.preprocessing.bands:
+        values = values.round().clamp(0, 255).byte()
+    pixels = plan.preprocessing.picture(values.numpy())
     if targets.ndim == 1:
-        return pixels.numpy(), [names[label] for label in targets.tolist()]
-    return pixels.numpy(), [_shares(row, names) for row in targets.tolist()]
+        return pixels, [names[label] for label in targets.tolist()]
+    return pixels, [_shares(row, names) for row in targets.tolist()]
 
 
 def _shares(shares: Sequence[float], names: Sequence[str]) -> str:

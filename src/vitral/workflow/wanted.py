@@ -11,7 +11,7 @@ import numpy as np
 
 from vitral.errors import DataError
 from vitral.images import IMAGE_SUFFIXES, walk_images
-from vitral.images.files import in_order
+from vitral.images.files import ARRAY, has_companions, in_order, suffix_of
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,13 @@ def _in_folder(word: str, folder: Path) -> Iterator[Wanted]:
 
 def _matching(pattern: str) -> Iterator[Wanted]:
     met = PathSet()  # `**` finds a folder and what lies in it
+    pictured = {
+        os.path.dirname(match) for match in glob.iglob(pattern, recursive=True) if has_companions(match)
+    }
     for match in in_order(lambda: glob.iglob(pattern, recursive=True)):
         path = Path(match)
+        if suffix_of(path) == ARRAY and os.path.dirname(match) in pictured:
+            continue
         for one in _images_in(path):
             if met.add(one.path):
                 yield one
@@ -113,5 +118,5 @@ def _images_in(path: Path) -> Iterator[Wanted]:
     """The image itself, or those in a folder."""
     if path.is_dir():
         yield from _in_folder(str(path), path)
-    elif path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+    elif path.is_file() and suffix_of(path) in IMAGE_SUFFIXES:
         yield Wanted(str(path), str(path))

@@ -115,7 +115,9 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _images_directly_in(folder: Path) -> int:
+    # A .npy beside class folders is a table rather than an image.
+    suffixes = IMAGE_SUFFIXES - {".npy"}
     return sum(
-        entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() and not entry.name.startswith(".")
+        entry.suffix.lower() in suffixes and entry.is_file() and not entry.name.startswith(".")
         for entry in folder.iterdir()
     )

@@ -99,7 +99,8 @@ def _find(folder: Path, path: str) -> Path:
     if "\\" in path:
         file = folder / path.replace("\\", "/")
     if file.suffix.lower() not in IMAGE_SUFFIXES:
-        for suffix in sorted(IMAGE_SUFFIXES):
+        # Last .npy: beside a photograph it is something about it.
+        for suffix in sorted(IMAGE_SUFFIXES, key=lambda suffix: (suffix == ".npy", suffix)):
             candidate = file.with_name(file.name + suffix)
             if candidate.exists():
                 return candidate
