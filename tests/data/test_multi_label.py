@@ -153,3 +153,23 @@ def test_a_class_without_an_image_in_a_split_is_said(tmp_path, images) -> None:
     rows = {"0": "a|b,train", "1": "c,train", "2": "b|a,test", "3": ",test"}
     notes = open_data(table(tmp_path, rows, "path,label,split")).notes
     assert "no test image of class 'c'" in notes
+
+
+def test_folds_share_every_class_and_the_images_of_none(tmp_path, write) -> None:
+    random = np.random.default_rng(0)
+    rows = {}
+    for number in range(60):
+        write(f"images/{number}.png", number, (36, 32))
+        labels = [name for name, share in (("a", 0.6), ("b", 0.3), ("c", 0.2)) if random.random() < share]
+        rows[str(number)] = "|".join(labels)
+    rows["0"] = "a|b|c"  # a combination that may be the only one of its kind
+    data = open_data(table(tmp_path, rows), folds=5)
+    targets = data.targets(data.samples)
+    folds = np.array([sample.fold for sample in data.samples])
+    assert np.bincount(folds)[1:].tolist() == pytest.approx([12] * 5, abs=2)
+    for column in targets.T:
+        counts = [column[folds == number].sum() for number in range(1, 6)]
+        assert max(counts) - min(counts) <= 2
+    none = [(~targets[folds == number].any(axis=1)).sum() for number in range(1, 6)]
+    assert max(none) - min(none) <= 2
+    assert max(none) > 0

@@ -18,10 +18,12 @@ from vitral.cli.app import main
 from vitral.data import open_data
 from vitral.errors import ConfigError, DataError
 from vitral.inference import Classifier
+from vitral.runs import read_predictions, read_second_look
 from vitral.training import Event, StepDone
 from vitral.weights import read_checkpoint
 from vitral.workflow import Run, evaluate, report, train
-from vitral.workflow.prediction import answers, expand, write_answers
+from vitral.workflow.prediction import answers, write_answers
+from vitral.workflow.wanted import expand
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 220)}
 SHAPES = ("round", "square")
@@ -330,3 +332,63 @@ def test_a_drawn_split_keeps_every_label(table: Path, tmp_path: Path) -> None:
     assert sum(map(len, (sample.labels for sample in data.samples))) == sum(
         len(row.rpartition(",")[2].split("|")) for row in rows[1:] if not row.endswith(",")
     )
+
+
+def test_folds_answer_every_image_once_with_the_thresholds_of_its_run(
+    table: Path, several: Recipe, tmp_path: Path
+) -> None:
+    whole = train(table, output=tmp_path / "folds", folds=3, **(several | {"epochs": 5}))
+    predictions = read_predictions(whole.path / "predictions.csv")
+    truth, answers = predictions.has_label(), predictions.has_predicted()
+    assert len(truth) == 100
+    figures = whole.metrics
+    assert figures["accuracy"] == figures["exact_match"] == accuracy_score(truth, answers)
+    assert figures["mean_average_precision"] == pytest.approx(
+        average_precision_score(truth, predictions.probabilities)
+    )
+    assert figures["micro_f1"] == pytest.approx(f1_score(truth, answers, average="micro"))
+    parts = [evaluate(whole.path / f"fold-{number}", precision="fp32") for number in (1, 2, 3)]
+    assert [run["accuracy"] for run in figures["runs"]] == [part["accuracy"] for part in parts]
+    assert [run["mean_average_precision"] for run in figures["runs"]] == [
+        part["mean_average_precision"] for part in parts
+    ]
+    for name, one in figures["per_class"].items():
+        counts = [part["per_class"][name]["images"] for part in parts]
+        assert max(counts) - min(counts) <= 2
+        assert one["images"] == sum(counts)
+        assert one["threshold"] == pytest.approx(np.mean([p["per_class"][name]["threshold"] for p in parts]))
+    data = whole.overview["data"]
+    assert data["images_by_fold"] == [part["images"] for part in parts]
+    assert data["images_by_split"] == {"test": 100}
+    doubtful = read_second_look(whole.path / "second_look.csv")
+    assert figures["second_look"] == len(doubtful)
+    known = dict(zip(predictions.paths, predictions.labels, strict=True))
+    for one in doubtful:
+        assert one.label == known[one.path]
+        given, other = (set(filter(None, text.split("|"))) for text in (one.label, one.suggested))
+        assert len(given ^ other) == 1
+    page = (whole.path / "report.html").read_text()
+    assert "All labels right in the single runs" in page
+    assert report([whole.path], language="pt").exists()
+
+
+def test_seeds_give_means_and_an_ensemble(table: Path, several: Recipe, tmp_path: Path) -> None:
+    whole = train(table, output=tmp_path / "seeds", seeds=[0, 1], **(several | {"epochs": 3}))
+    parts = [evaluate(whole.path / f"seed-{number}", precision="fp32") for number in (0, 1)]
+    figures = whole.metrics
+    for name in ("mean_average_precision", "accuracy", "exact_match", "macro_f1", "loss"):
+        assert figures[name] == pytest.approx(np.mean([part[name] for part in parts]))
+    low, high = figures["mean_average_precision_interval"]
+    assert low < figures["mean_average_precision"] < high
+    classifiers = [Classifier.load(whole.path / f"seed-{number}", precision="fp32") for number in (0, 1)]
+    paths, truth = truth_of(table, "test")
+    probabilities = np.mean([[one.probabilities for one in c.predict(paths)] for c in classifiers], axis=0)
+    thresholds = np.mean([c.thresholds for c in classifiers], axis=0)
+    assert figures["ensemble_accuracy"] == accuracy_score(truth, probabilities >= thresholds)
+    red = NAMES.index("red")
+    answered = [[("red" in one.labels) for one in c.predict(paths)] for c in classifiers]
+    recalls = [np.array(found)[truth[:, red]].mean() for found in answered]
+    assert figures["per_class"]["red"]["recall"] == pytest.approx(np.mean(recalls))
+    low, high = figures["per_class"]["red"]["recall_interval"]
+    assert low <= np.mean(recalls) <= high
+    assert "all labels right" in (whole.path / "report.html").read_text()

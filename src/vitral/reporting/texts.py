@@ -431,9 +431,9 @@ PORTUGUESE = {
     "second_look_rule": "Treinos que não aprenderam com elas dão a outra classe ao menos a probabilidade que as "
     "imagens dessa classe recebem em média (confident learning). Todas estão em "
     "second_look.csv, as mais prováveis primeiro.",
-    "second_look_rule_multi_label": "Em uma das classes, treinos que não aprenderam com elas dão à outra resposta, sim ou "
-    "não, ao menos a probabilidade que as imagens com essa resposta recebem em média (confident learning). Todas estão "
-    "em second_look.csv, as mais prováveis primeiro.",
+    "second_look_rule_multi_label": "Em uma das classes, treinos que não aprenderam com elas dão à outra resposta, sim "
+    "ou não, ao menos a probabilidade que as imagens com essa resposta recebem em média (confident learning). "
+    "Todas estão em second_look.csv, as mais prováveis primeiro.",
     "second_look_weak": "Mais de uma imagem em cada cinco está na lista.",
     "second_look_weak_why": "Isso mostra antes que o modelo é fraco do que tantos rótulos errados: "
     "só as primeiras valem a olhada.",
