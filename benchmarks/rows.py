@@ -237,7 +237,7 @@ def _labelled(task: Task) -> LabelledImages:
     size = task.config.image_size
     pixels = task.images.permute(0, 2, 3, 1).numpy()
     samples = tuple(
-        Sample(f"random/{index}", int(label), "train", "", "", None)
+        Sample(f"random/{index}", (int(label),), "train", "", "", None)
         for index, label in enumerate(task.labels)
     )
 

@@ -38,7 +38,7 @@ def data() -> LabelledImages:
     arrays = [
         random.integers(0, 256, (9 + index % 3, 10 + index % 4, 3), dtype=np.uint8) for index in range(22)
     ]
-    samples = tuple(Sample(f"made/{index}", index, "train", "", f"{index}", None) for index in range(22))
+    samples = tuple(Sample(f"made/{index}", (index,), "train", "", f"{index}", None) for index in range(22))
     return LabelledImages(
         spec="made",
         name="made",

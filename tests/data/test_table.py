@@ -117,7 +117,6 @@ def test_a_class_whose_images_are_all_missing_is_named(tmp_path, images):
             "path,label,split\nimages/0.png,a,train\nimages/1.png,b,\n",
             "line 3: no split, while other lines have one",
         ),
-        ("path,label\nimages/0.png,a|b\nimages/1.png,c\n", r"'a\|b' .* reserved for multi-label"),
         ("path,label\nimages/0.png,a\nimages/1.png,a\n", "one class only"),
         ("path,label\nimages/0.png,a\nimages/0.png,b\n", "line 2 as a and in line 3 as b"),
     ],

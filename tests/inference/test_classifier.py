@@ -1,6 +1,7 @@
 """From any kind of image to an answer."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,34 @@ def test_the_best_come_first() -> None:
     assert answer.top(1) == [("steak", pytest.approx(0.3))]
     assert len(answer.top(100)) == 6
     assert all(isinstance(probability, float) for _, probability in answer.top())
+
+
+def test_several_labels_are_those_that_reach_their_thresholds() -> None:
+    values = np.array([0.6, 0.4, 0.05, 0.9, 0.2, 0.05], np.float32)
+    answer = Prediction(CLASSES, values, None, (0.7, 0.4, 0.5, 0.5, 0.1, 0.5))
+    assert answer.labels == (CLASSES[1], CLASSES[3], CLASSES[4])
+    assert answer.label == "|".join(answer.labels)
+    assert answer.probability == pytest.approx(0.2)  # of the least certain answer, yes to the fifth
+    assert answer.top(2) == [(CLASSES[3], pytest.approx(0.9)), (CLASSES[0], pytest.approx(0.6))]
+    none = Prediction(CLASSES, values, None, (1.0,) * 6)
+    assert (none.labels, none.label) == ((), "")
+    assert none.probability == pytest.approx(0.1)  # no to the fourth
+    one = Prediction(CLASSES, values)
+    assert (one.labels, one.label) == ((CLASSES[3],), CLASSES[3])
+
+
+def test_a_multi_label_classifier_asks_each_class_apart(classifier: Classifier) -> None:
+    several = replace(classifier, thresholds=(0.5,) * len(classifier.class_names))
+    pictures = [np.asarray(picture(number)) for number in range(3)]
+    pixels = np.stack([classifier.preprocessing.fit_image(one) for one in pictures])
+    images = torch.from_numpy(np.stack([classifier.preprocessing(one) for one in pictures]))
+    with torch.inference_mode():
+        expected = torch.sigmoid(classifier.model(images.to(classifier.compute.dtype)).float())
+    assert several.probabilities(pixels) == pytest.approx(expected.numpy(), abs=1e-5)
+    assert several.multi_label
+    assert not classifier.multi_label
+    for answer in several.predict(pictures):
+        assert answer.thresholds == several.thresholds
 
 
 def test_bad_images_are_answered_one_by_one(classifier: Classifier, photo: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Networks of ours in other people's formats: do their own loaders take the files, and say what we say?"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -375,3 +376,20 @@ def test_a_run_of_ours_through_timms_own_loader(run, photos, tmp_path):
             found = outputs(model, transform(image.convert("RGB"))[None]).softmax(-1).numpy()[0]
         np.testing.assert_allclose(found, expected.probabilities, atol=FROM_FILE)
     assert said["label_names"] == list(ours.class_names)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_of_several_labels_in_transformers_own_pipeline(checkpoint, tmp_path):
+    own = read_checkpoint(checkpoint())
+    write_checkpoint(tmp_path / "several", replace(own, thresholds=(0.3, 0.4, 0.5, 0.6, 0.7)))
+    convert(tmp_path / "several", tmp_path / "out", "huggingface")
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    pipe = transformers.pipeline("image-classification", str(tmp_path / "out"), device="cpu")
+    found = {one["label"]: one["score"] for one in pipe(picture, top_k=5)}
+    ours = Classifier.load(tmp_path / "several", device="cpu", precision="fp32").predict(picture)
+    expected = dict(zip(ours.class_names, ours.probabilities.tolist(), strict=True))
+    assert found == pytest.approx(expected, abs=FROM_FILE)
+    assert sum(found.values()) != pytest.approx(1, abs=0.01)
+    back = Classifier.load(tmp_path / "out", device="cpu", precision="fp32")
+    assert back.thresholds == (0.5,) * 5  # which that format cannot say
+    assert back.predict(picture).probabilities == pytest.approx(ours.probabilities, abs=SAME_PIXELS)

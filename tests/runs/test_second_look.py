@@ -8,7 +8,12 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from vitral.errors import VitralError
 from vitral.runs import Predictions, doubtful_labels, read_second_look
-from vitral.runs.second_look import DoubtfulLabel, confident_classes, write_second_look
+from vitral.runs.second_look import (
+    DoubtfulLabel,
+    confident_classes,
+    doubtful_answers,
+    write_second_look,
+)
 
 
 def predictions_of(labels: np.ndarray, probabilities: np.ndarray, names: str = "abcdefgh") -> Predictions:
@@ -130,3 +135,32 @@ def test_a_damaged_list_is_an_error(tmp_path, content: str) -> None:
         read_second_look(tmp_path / "second_look.csv")
     with pytest.raises(VitralError, match="--resume"):
         read_second_look(tmp_path / "nothing.csv")
+
+
+def test_of_several_labels_every_answer_is_doubted_as_a_pair_of_classes() -> None:
+    """A class with its probability is two classes, there and not there, and each image has one of them."""
+    draw = np.random.default_rng(0)
+    has = draw.random((80, 3)) < 0.4
+    probabilities = np.clip(0.5 + 0.3 * (has - 0.5) + draw.normal(0, 0.25, has.shape), 0, 1)
+    names = np.array(["a", "b", "c"], dtype=object)
+    several = Predictions(
+        class_names=tuple(names),
+        paths=tuple(f"{index}.png" for index in range(80)),
+        labels=tuple("|".join(names[row]) for row in has),
+        splits=("test",) * 80,
+        predicted=("",) * 80,
+        probabilities=probabilities,
+    )
+    expected = set()
+    for column, name in enumerate(names):
+        pair = np.stack([1 - probabilities[:, column], probabilities[:, column]], axis=1)
+        for one in doubtful_labels(predictions_of(has[:, column].astype(int), pair, "ny")):
+            given = set(names[has[int(one.path[:-4])]])
+            texts = "|".join(sorted(given)), "|".join(sorted(given ^ {name}))
+            expected.add(
+                (one.path, *texts, one.probability_of_label, one.probability_of_suggested, one.score)
+            )
+    found = doubtful_answers(several)
+    assert {tuple(vars(one).values()) for one in found} == expected
+    assert len(found) == len(expected) > 5
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)

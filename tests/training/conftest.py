@@ -39,7 +39,7 @@ def make_data() -> Callable[..., LabelledImages]:
                 image = random.integers(0, 180, (9, 10, channels))
                 image[..., label % channels] += 25 * (label + 1)
                 path = f"made/{split}{index}"
-                samples.append(Sample(path, label, split, "", path, None))
+                samples.append(Sample(path, (label,), split, "", path, None))
                 arrays.append(image.astype(np.uint8))
         positions = {sample.path: index for index, sample in enumerate(samples)}
         sizes = Sizes((9, 10), (9, 10), (9, 10))

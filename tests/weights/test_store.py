@@ -56,6 +56,29 @@ def test_the_two_files_are_the_whole_model(folder: Path, model: VisionTransforme
     assert find_checkpoint(tmp_path / "moved" / "model.safetensors") == tmp_path / "moved"
 
 
+def test_thresholds_are_kept_by_name_and_damage_is_said(folder: Path, model: VisionTransformer) -> None:
+    assert read_checkpoint(folder).thresholds is None
+    written = Checkpoint(
+        model.config, PREPROCESSING, CLASSES, model.state_dict(), thresholds=(0.25, 0.5, 0.9)
+    )
+    write_checkpoint(folder, written)
+    assert read_checkpoint(folder).thresholds == (0.25, 0.5, 0.9)
+    content = json.loads((folder / "config.json").read_text())
+    assert content["thresholds"] == {"ação": 0.25, 'a "b"': 0.5, "图": 0.9}
+    content["thresholds"] = dict(reversed(content["thresholds"].items()))
+    (folder / "config.json").write_text(json.dumps(content))
+    assert read_checkpoint(folder).thresholds == (0.25, 0.5, 0.9)
+    for damage, message in (
+        ({"ação": 0.25}, "not one threshold a class"),
+        ([0.25, 0.5, 0.9], "not one threshold a class"),
+        ({"ação": 0.25, 'a "b"': 2, "图": 0.9}, "not between 0 and 1"),
+        ({"ação": 0.25, 'a "b"': "0.5", "图": 0.9}, "not between 0 and 1"),
+    ):
+        (folder / "config.json").write_text(json.dumps(content | {"thresholds": damage}))
+        with pytest.raises(WeightsError, match=message):
+            read_checkpoint(folder)
+
+
 def test_tensors_keep_names_and_precision(folder: Path, model: VisionTransformer) -> None:
     tensors = load_file(folder / "model.safetensors")  # the library's own reader
     assert tensors.keys() == model.state_dict().keys()

@@ -69,6 +69,8 @@ def evaluate(
         for line in result_lines(figures, spoken):
             console.print(line)
         headings = ["", "precision", "recall", "f1", "images"]
+        if "mean_average_precision" in figures:
+            headings[1:1] = ["average_precision", "threshold"]
         rows = [[name, *(one[key] for key in headings[1:])] for name, one in figures["per_class"].items()]
         console.print(table(headings, rows))
 

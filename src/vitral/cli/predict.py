@@ -77,4 +77,6 @@ def _line(row: dict[str, Any]) -> str:
     if "error" in row:
         return f"{row['path']}: error: {row['error']}"
     said = ", ".join(f"{one['label']} {number(round(one['probability'], 4))}" for one in row["top"])
+    if "labels" in row:
+        said = f"{' + '.join(row['labels']) or '–'} ({said})"
     return f"{row['path']}: {said}" + (" (unsure)" if row.get("unsure") else "")

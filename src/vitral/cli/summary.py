@@ -84,13 +84,14 @@ def summary(
 
 def _findings(weights: str, checkpoint: Any) -> dict[str, Any]:
     """What stands beside the architecture."""
-    origin = checkpoint.origin
+    origin, thresholds = checkpoint.origin, checkpoint.thresholds
     return {
         "weights": weights,
         "file": str(checkpoint.file),
         "family": origin.family if origin is not None else "vitral",
         "preprocessing": checkpoint.preprocessing.to_dict(),
         "class_names": list(checkpoint.class_names),
+        **({"thresholds": list(thresholds)} if thresholds is not None else {}),
         "assumed": dict(origin.assumed) if origin is not None else {},
     }
 
@@ -114,7 +115,8 @@ def _about(document: dict[str, Any]) -> list[list[str]]:
     if names:
         some = ", ".join(names[:3]) + (f", … {names[-1]}" if len(names) > 3 else "")
         why = f"  (assumed: {assumed['class_names']})" if "class_names" in assumed else ""
-        rows.append(["classes", f"{len(names)}: {some}{why}"])
+        several = ", several an image" if "thresholds" in document else ""
+        rows.append(["classes", f"{len(names)}{several}: {some}{why}"])
     else:
         rows.append(["classes", "none: train a head on its features, vitral train DATA --from WEIGHTS"])
     return rows

@@ -55,7 +55,8 @@ def train(
     model, its figures and a report.
 
     Args:
-        data: DATA: a folder of class folders, a .csv with path,label, digits, food-vision-mini, torchvision:NAME.
+        data: DATA: a folder of class folders, a .csv with path,label (a|b for several labels an image), digits,
+            food-vision-mini, torchvision:NAME.
         model: MODEL to train from random weights, such as vit_tiny_patch16_224 ("vitral models" lists them).
         from_: WEIGHTS to fine-tune: the folder of an earlier run, a file or folder of other origin, hf:OWNER/NAME,
             timm:NAME, torchvision:NAME; classes are matched by name. Default, without --model: a pretrained ViT-S.

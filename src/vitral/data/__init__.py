@@ -9,6 +9,8 @@ from vitral.data.labelled import (
     Sample,
     Sizes,
     check_trainable,
+    label_names,
+    label_text,
     without_seen,
 )
 from vitral.data.opening import open_data
@@ -25,6 +27,8 @@ __all__ = [
     "check_trainable",
     "count_folds",
     "fold",
+    "label_names",
+    "label_text",
     "open_data",
     "read_splits",
     "without_seen",

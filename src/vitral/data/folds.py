@@ -48,7 +48,8 @@ def draw_folds(
     Relatives (near-duplicates, members of a group) share a fold. Classes are stratified exactly: relatives first,
     the largest cluster before the smaller ones, each goes to the fold that so far has the smallest share of its
     classes; then the images that stand alone, class by class in the order of numbers drawn for them, fill up what
-    is missing. So without relatives the folds differ by at most one image in every class, and in all.
+    is missing. So without relatives the folds differ by at most one image in every class, and in all. An image of
+    several classes counts in each of them, and then the folds are only nearly as equal.
 
     The numbers are drawn as for `draw_splits`, from the seed and the cluster's content or group alone, and equal
     folds are told apart by their sizes and positions: neither the files' names nor their order matter. Unlike splits,
@@ -68,12 +69,12 @@ def draw_folds(
             f"{len(items):,} images make {len(clusters)} sets without relatives between them, fewer than {count} "
             f"folds: ask for --folds {len(clusters)} or fewer, or add images"
         )
-    labels = [item.label for item in items]
-    totals = Counter(labels)
+    labels = [_classes(item) for item in items]
+    totals = Counter(label for names in labels for label in names)
     filled: list[Counter[str]] = [Counter() for _ in range(count)]
     numbers = [0] * len(items)
     for cluster in _largest_first("folds", seed, clusters, items, facts):
-        added = Counter(labels[index] for index in cluster)
+        added = Counter(label for index in cluster for label in labels[index])
 
         def growth(number: int, added: Counter[str] = added) -> tuple[float, int]:
             # The sum of squared shares, which is least where folds are alike, grows by twice this and a constant.
@@ -84,7 +85,7 @@ def draw_folds(
         filled[chosen] += added
         for index in cluster:
             numbers[index] = chosen + 1
-    for label in sorted(totals):
+    for label in sorted(totals.keys() - {""}):
         where = [number for number, one in enumerate(filled, start=1) if one[label]]
         if len(where) == 1:
             raise DataError(
@@ -113,7 +114,7 @@ def draw_validation(
     lacking: defaultdict[str | int, float] = defaultdict(float)
     splits = ["train"] * len(items)
     for cluster in _largest_first("validation", seed, related.clusters(), items, facts):
-        added: Counter[str | int] = Counter(items[index].label for index in cluster)
+        added: Counter[str | int] = Counter(label for index in cluster for label in _classes(items[index]))
         added[folds[cluster[0]]] = len(cluster)
         for one, images in added.items():
             lacking[one] += share * images
@@ -129,6 +130,11 @@ def draw_validation(
             f"--validation {share:g} of {len(items):,} images is too little to choose on in every fold: say more"
         )
     return splits
+
+
+def _classes(item: Item) -> tuple[str, ...]:
+    """The classes that an image counts in; "" for one of none, of which every fold shall have its share, too."""
+    return item.names if "|" in item.label else (item.label,)
 
 
 def _largest_first(

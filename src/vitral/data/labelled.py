@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -37,7 +37,7 @@ class Sample:
     Args:
         path: as splits.csv names it: relative to a folder, as a csv wrote it, or made up for images that
             are no files ("digits/0123"). Unique within its DATA.
-        label: index into `LabelledImages.class_names`.
+        labels: indices into `LabelledImages.class_names`, rising: one, or in multi-label data any number.
         split: "train", "validation" or "test".
         group: the patient, product or scene it belongs to; "" where it belongs to itself only.
         hash: SHA-256 of the file's bytes (of shape and values for images that are no files), hexadecimal.
@@ -47,12 +47,18 @@ class Sample:
     """
 
     path: str
-    label: int
+    labels: tuple[int, ...]
     split: str
     group: str
     hash: str
     source: str | None
     fold: int | None = None
+
+    @property
+    def label(self) -> int:
+        """The one label; a ValueError where there is not exactly one."""
+        (label,) = self.labels
+        return label
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class LabelledImages:
     Args:
         spec: DATA as the user wrote it.
         name: short, for the names of runs.
-        class_names: in the order of `Sample.label`.
+        class_names: in the order of `Sample.labels`.
         samples: those that take part, by split and then in the order of the source; with folds in that order alone.
         bad_files, left_out: what does not take part, and why.
         channels: of every decoded image; of pictures 1 or 3.
@@ -97,6 +103,7 @@ class LabelledImages:
         reader: turns a sample into an array (height, width, channels).
         keep: whether decoded images fit in memory and are kept there.
         dtype: of the values; None: 8-bit pictures.
+        multi_label: whether an image may have several classes, or none.
     """
 
     spec: str
@@ -112,6 +119,7 @@ class LabelledImages:
     reader: Callable[[Sample], np.ndarray] = field(repr=False, compare=False)
     keep: bool = False
     dtype: str | None = None
+    multi_label: bool = False
     _kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def read(self, sample: Sample) -> np.ndarray:
@@ -140,13 +148,30 @@ class LabelledImages:
         return tuple(sample for sample in self.samples if sample.split == name)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Images by split and class name; splits without images are absent, classes without any count 0."""
-        counted = Counter((sample.split, sample.label) for sample in self.samples)
+        """Images by split and class name; splits without images are absent, classes without any count 0.
+
+        An image of several classes counts once in each.
+        """
+        counted = Counter((sample.split, label) for sample in self.samples for label in sample.labels)
+        present = {sample.split for sample in self.samples}
         return {
             split: {name: counted[split, label] for label, name in enumerate(self.class_names)}
             for split in SPLITS
-            if any(counted[split, label] for label in range(len(self.class_names)))
+            if split in present
         }
+
+    def targets(self, samples: Sequence[Sample]) -> np.ndarray:
+        """What is to be answered: labels int64 `(samples,)`, or multi-label float32 `(samples, classes)` of 0 and 1."""
+        if not self.multi_label:
+            return np.array([sample.label for sample in samples], dtype=np.int64)
+        targets = np.zeros((len(samples), len(self.class_names)), dtype=np.float32)
+        for row, sample in zip(targets, samples, strict=True):
+            row[list(sample.labels)] = 1
+        return targets
+
+    def label_text(self, sample: Sample) -> str:
+        """The class of an image, or `a|b` for several and "" for none."""
+        return label_text(self.class_names[label] for label in sample.labels)
 
     @property
     def has_groups(self) -> bool:
@@ -156,7 +181,7 @@ class LabelledImages:
     @property
     def digest(self) -> str:
         """SHA-256 over contents, class names and splits; renaming or moving files does not change it."""
-        lines = sorted(f"{s.hash}\t{self.class_names[s.label]}\t{s.split}\n" for s in self.samples)
+        lines = sorted(f"{s.hash}\t{self.label_text(s)}\t{s.split}\n" for s in self.samples)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -212,6 +237,16 @@ def without_seen(data: LabelledImages, seen: set[str]) -> LabelledImages:
         left_out=data.left_out + reasons,
         notes=(*data.notes, note),
     )
+
+
+def label_text(names: Iterable[str]) -> str:
+    """Class names as files keep them: `a|b`, "" for none."""
+    return "|".join(names)
+
+
+def label_names(text: str) -> tuple[str, ...]:
+    """The class names of `a|b`, each once and sorted; of "" none."""
+    return tuple(sorted({name.strip() for name in text.split("|")} - {""}))
 
 
 def split_of(word: str) -> str | None:

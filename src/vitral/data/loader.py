@@ -23,7 +23,7 @@ from vitral.images import Preprocessing
 
 @dataclass(frozen=True)
 class Batch:
-    """Images `(batch, channels, height, width)`, labels int64 `(batch,)`.
+    """Images `(batch, channels, height, width)`, labels as `LabelledImages.targets` gives them.
 
     Pictures are uint8; of other images the values are float32, as `Preprocessing.values` gives them.
     """
@@ -133,8 +133,8 @@ class _Augmented(Dataset[Batch]):
         with _generator_put_back():
             for position, (epoch, index) in enumerate(places):
                 images[position] = self._image(epoch, index)
-        labels = torch.tensor([self.samples[index].label for _, index in places], dtype=torch.int64)
-        return Batch(images, labels)
+        labels = self.data.targets([self.samples[index] for _, index in places])
+        return Batch(images, torch.from_numpy(labels))
 
     def _image(self, epoch: int, index: int) -> Tensor:
         torch.default_generator.manual_seed(seed_of(self.seed, epoch, index))
@@ -150,8 +150,8 @@ class _Fitted(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         images = [self.preprocessing.fit_image(self.data.read(self.samples[index])) for index in indices]
-        labels = torch.tensor([self.samples[index].label for index in indices])
-        return Batch(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), labels)
+        labels = self.data.targets([self.samples[index] for index in indices])
+        return Batch(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), torch.from_numpy(labels))
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,10 @@ def open_data(
         )
     items = grouped(listing.items, group_by) if group_by is not None else listing.items
     for item in items:
-        if "|" in item.label:
+        if "|" in item.label and not listing.multi_label:
             raise DataError(
-                f"the label {item.label!r} ({item.path}) is reserved for multi-label: leave out the |"
+                f"the label {item.label!r} ({item.path}) is reserved for multi-label: rename the class, "
+                "or list the images in a .csv, where a|b means both"
             )
     items, facts, arrays, bad_files = _usable(spec, listing, items, bands, progress)
     _refuse(listing, items, bad_files, strict)
@@ -96,21 +97,25 @@ def open_data(
     # With folds the source's order alone, so that in every fold's run each split is in that order.
     order = range(len(items)) if any(sides.folds) else _by_split(sides.splits)
     kept = [index for index in order if index not in sides.left_out]
-    class_names = _class_names(listing, [items[index].label for index in kept])
+    named = [items[index].names if listing.multi_label else (items[index].label,) for index in kept]
+    class_names = _class_names(listing, [name for names in named for name in names])
     number = {name: label for label, name in enumerate(class_names)}
     samples = tuple(
         Sample(
             path=item.path,
-            label=number[item.label],
+            labels=tuple(number[name] for name in names),
             split=sides.splits[index],
             group=item.group,
             hash=facts[index].hash,
             source=str(item.file) if item.file else None,
             fold=sides.folds[index] if sides.folds else None,
         )
-        for index, item in ((index, items[index]) for index in kept)
+        for index, item, names in (
+            (index, items[index], names) for index, names in zip(kept, named, strict=True)
+        )
     )
     kept_facts = [facts[index] for index in kept]
+    constant = _constant(samples, class_names) if listing.multi_label else []
     left_out = [LeftOut(items[index].path, reason) for index, reason in sides.left_out.items()]
     return LabelledImages(
         spec=spec,
@@ -121,11 +126,18 @@ def open_data(
         left_out=(*listing.left_out, *left_out),
         channels=facts[0].channels,
         sizes=_sizes(kept_facts),
-        notes=(*listing.notes, *_notes(listing, items, facts), *sides.notes, *_thin(samples, class_names)),
+        notes=(
+            *listing.notes,
+            *_notes(listing, items, facts),
+            *sides.notes,
+            *_thin(samples, class_names),
+            *constant,
+        ),
         splits_given=(items[0].split is not None and folds is None) or splits is not None,
         reader=_reader(items, arrays, facts[0].dtype),
         keep=arrays is None and sum(fact.decoded_bytes for fact in kept_facts) <= MEMORY,
         dtype=facts[0].dtype,
+        multi_label=listing.multi_label,
     )
 
 
@@ -172,15 +184,17 @@ def _refuse(listing: Listing, items: Sequence[Item], bad_files: Sequence[BadFile
     bad = f"{count_of(len(bad_files), 'bad file')}, first {first}"
     if strict and bad_files:
         raise DataError(f"{bad}; mend or delete them, or go on without them by leaving --strict out")
-    filled = {item.section for item in items}
+    filled = {name for item in items for name in (item.names if listing.multi_label else (item.section,))}
     empty = [section for section in listing.sections if section not in filled]
     if empty:
         hint = f" ({bad})" if bad_files else ""
         raise DataError(f"no usable image in {_named(empty)}{hint}: add images, or take the class out")
-    labels = {item.label for item in items}
-    if len(labels) == 1:
+    classes = filled if listing.multi_label else {item.label for item in items}
+    if not classes:
+        raise DataError("no image has a label: write one or more in each line, such as a|b")
+    if len(classes) == 1:
         raise DataError(
-            f"one class only, {labels.pop()!r}: there is nothing to tell apart, add a second class"
+            f"one class only, {classes.pop()!r}: there is nothing to tell apart, add a second class"
         )
     if len(bad_files) > MOST_BAD * (len(items) + len(bad_files)):
         total = len(items) + len(bad_files)
@@ -221,9 +235,10 @@ def _thin(samples: Sequence[Sample], class_names: Sequence[str]) -> list[Sentenc
     """Classes that a split says nothing about, though it exists."""
     notes = []
     for split in ("validation", "test"):
-        present = {sample.label for sample in samples if sample.split == split}
+        here = [sample for sample in samples if sample.split == split]
+        present = {label for sample in here for label in sample.labels}
         absent = [name for label, name in enumerate(class_names) if label not in present]
-        if present and absent:
+        if here and absent:
             notes.append(
                 Sentence(
                     f"no {split} image of {_named(absent)}",
@@ -231,6 +246,24 @@ def _thin(samples: Sequence[Sample], class_names: Sequence[str]) -> list[Sentenc
                 )
             )
     return notes
+
+
+def _constant(samples: Sequence[Sample], class_names: Sequence[str]) -> list[Sentence]:
+    """Classes of multi-label data that every training image has: nobody can learn when they are absent."""
+    training = [set(sample.labels) for sample in samples if sample.split == "train"]
+    everywhere: set[int] = set.intersection(*training) if training else set()
+    names = [class_names[label] for label in sorted(everywhere)]
+    return (
+        [
+            Sentence(
+                f"every training image is of {_named(names)}: add images that are not, or leave the label out",
+                f"toda imagem de treino é de {_named(names, 'pt')}: acrescente imagens que não sejam, "
+                "ou deixe o rótulo de fora",
+            )
+        ]
+        if names
+        else []
+    )
 
 
 def _class_names(listing: Listing, labels: Sequence[str]) -> tuple[str, ...]:

@@ -8,10 +8,8 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from vitral.data.labelled import SPLITS, Sample
+from vitral.data.labelled import SPLITS, Sample, label_text
 from vitral.data.scan import Facts
 from vitral.data.sources.listing import Item
 from vitral.errors import DataError
@@ -133,7 +131,7 @@ def leaks(splits: Sequence[str], items: Sequence[Item], related: Relations) -> d
 
 @dataclass(frozen=True)
 class SplitRow:
-    """One line of splits.csv; label is the class's name, fold is None where there are no folds."""
+    """One line of splits.csv; label is the class's name, or `a|b`; fold is None where there are no folds."""
 
     path: str
     label: str
@@ -150,7 +148,8 @@ def write_splits(path: str | PathLike[str], samples: Sequence[Sample], class_nam
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((*HEADINGS, FOLD) if folds else HEADINGS)
         for sample in samples:
-            cells = (sample.path, class_names[sample.label], sample.split, sample.group, sample.hash)
+            label = label_text(class_names[label] for label in sample.labels)
+            cells = (sample.path, label, sample.split, sample.group, sample.hash)
             writer.writerow((*cells, sample.fold) if folds else cells)
 
 
@@ -242,6 +241,9 @@ def _chains(numbers: np.ndarray) -> np.ndarray:
 
 def _connected(pairs: np.ndarray, count: int) -> np.ndarray:
     """Int (count,): equal numbers for positions that `pairs` (pairs, 2) connect."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     ones = np.ones(len(pairs), dtype=bool)
     graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return connected_components(graph, directed=False)[1]

@@ -8,12 +8,13 @@ from typing import Any, Self, overload
 import numpy as np
 import torch
 
+from vitral.data import label_text
 from vitral.device import Compute
 from vitral.errors import ImageError, UsageError
 from vitral.images import Preprocessing
 from vitral.inference.embedder import BATCH, Embedder, placed
 from vitral.inference.explanation import Explanation, explain
-from vitral.inference.forward import Normalise
+from vitral.inference.forward import Normalise, answers_from
 from vitral.model import VisionTransformer
 from vitral.weights import overrides_from, read_checkpoint
 
@@ -26,21 +27,36 @@ class Prediction:
         class_names: of the classifier.
         probabilities: float32 `(classes,)`, in their order.
         path: where the image came from, if it was a file.
+        thresholds: of a multi-label classifier, one a class.
     """
 
     class_names: tuple[str, ...]
     probabilities: np.ndarray
     path: str | None = None
+    thresholds: tuple[float, ...] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The most probable class; multi-label, those that reach their thresholds: none, one or several."""
+        if self.thresholds is None:
+            return (self.class_names[int(self.probabilities.argmax())],)
+        return tuple(name for name, there in zip(self.class_names, self._reached, strict=True) if there)
 
     @property
     def label(self) -> str:
-        """The most probable class."""
-        return self.class_names[int(self.probabilities.argmax())]
+        """The most probable class; multi-label, `a|b` for several and "" for none."""
+        return label_text(self.labels)
 
     @property
     def probability(self) -> float:
-        """Of `label`, between 0 and 1."""
-        return float(self.probabilities.max())
+        """Of `label`, between 0 and 1; multi-label, of the least certain of its answers, yes or no, to the classes."""
+        if self.thresholds is None:
+            return float(self.probabilities.max())
+        return float(certainty(self.probabilities, self._reached))
+
+    @property
+    def _reached(self) -> np.ndarray:
+        return self.probabilities >= np.array(self.thresholds)
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
         """The most probable classes with their probabilities, the best first."""
@@ -48,15 +64,34 @@ class Prediction:
         return [(self.class_names[index], float(self.probabilities[index])) for index in order]
 
 
+def certainty(probabilities: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """How probable the least certain answer of a multi-label classifier is.
+
+    Args:
+        probabilities: `(..., classes)`, that the class is there.
+        answers: `(..., classes)` booleans, whether it was answered.
+
+    Returns:
+        `(...)`: the smallest of the probabilities of what was answered, yes or no.
+    """
+    return np.where(answers, probabilities, 1 - probabilities).min(axis=-1)
+
+
 @dataclass(frozen=True)
 class Classifier:
-    """A network that names what an image shows. `Classifier.load` makes one."""
+    """A network that names what an image shows. `Classifier.load` makes one.
+
+    Args:
+        thresholds: the probability of each class from which on an image has it, where an image may have several
+            classes or none (multi-label); None where it has exactly one.
+    """
 
     model: VisionTransformer
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
     compute: Compute
     backend: str = "torch"
+    thresholds: tuple[float, ...] | None = None
 
     @classmethod
     def load(
@@ -86,7 +121,13 @@ class Classifier:
             remedy = f"train one with `vitral train DATA --from {weights}`"
             raise UsageError(f"{weights} has no classifier: {remedy}")
         model, preprocessing, compute = placed(checkpoint, device, precision, image_size)
-        return cls(model, preprocessing, checkpoint.class_names, compute)
+        names, thresholds = checkpoint.class_names, checkpoint.thresholds
+        return cls(model, preprocessing, names, compute, thresholds=thresholds)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether it answers yes or no to each class, rather than with one of them."""
+        return self.thresholds is not None
 
     @property
     def precision(self) -> str:
@@ -133,7 +174,7 @@ class Classifier:
                     yield array
                 else:
                     path = str(image) if isinstance(image, (str, Path)) else None
-                    yield Prediction(self.class_names, next(answers), path)
+                    yield Prediction(self.class_names, next(answers), path, self.thresholds)
 
     def embed(self, images: Any) -> np.ndarray:
         """What the network makes of images before its head: float32 `(dim,)`, or `(images, dim)` for a list.
@@ -166,9 +207,12 @@ class Classifier:
 
     @torch.inference_mode()
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """What `Preprocessing.fit_image` gives, `(batch, height, width, channels)`, to float32 `(batch, classes)`."""
+        """What `Preprocessing.fit_image` gives, `(batch, height, width, channels)`, to float32 `(batch, classes)`.
+
+        They sum to 1 over the classes, unless the classifier is multi-label.
+        """
         images = Normalise(self.preprocessing, self.compute)(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-        return self.model(images).float().softmax(dim=-1).cpu().numpy()
+        return answers_from(self.model(images), self.multi_label).cpu().numpy()
 
     def _pixels(self, image: Any) -> np.ndarray | ImageError:
         try:

@@ -34,9 +34,13 @@ class Normalise:
 
 @torch.no_grad()
 def probabilities(
-    model: nn.Module, batches: Iterable[Batch], preprocessing: Preprocessing, compute: Compute
+    model: nn.Module,
+    batches: Iterable[Batch],
+    preprocessing: Preprocessing,
+    compute: Compute,
+    multi_label: bool = False,
 ) -> np.ndarray:
-    """What the network answers, softmax over the classes: float32 `(images, classes)`.
+    """What the network answers, as `answers_from` says: float32 `(images, classes)`.
 
     The model is put into evaluation mode for this, and back.
     """
@@ -44,7 +48,12 @@ def probabilities(
     was_training = model.training
     model.eval()
     try:
-        answers = [model(normalise(batch.images)).float().softmax(dim=-1) for batch in batches]
+        answers = [answers_from(model(normalise(batch.images)), multi_label) for batch in batches]
     finally:
         model.train(was_training)
     return torch.cat(answers).cpu().numpy()
+
+
+def answers_from(logits: Tensor, multi_label: bool) -> Tensor:
+    """Logits as fp32 probabilities: one of the classes (softmax), or where several may be, each of them (sigmoid)."""
+    return logits.float().sigmoid() if multi_label else logits.float().softmax(dim=-1)

@@ -66,11 +66,8 @@ def line_chart(
     return _svg(parts, alt)
 
 
-def reliability_chart(bins: Sequence["Bin"], *, words: Wording, alt: str) -> Markup:
+def reliability_chart(bins: Sequence["Bin"], x: Axis, y: Axis, *, words: Wording, alt: str) -> Markup:
     """Share of right answers against the probability that the model gave them, bin by bin, with intervals."""
-    ticks = (0, 20, 40, 60, 80, 100)
-    x = Axis(words["confidence_unit"], 0, 100, ticks)
-    y = Axis(words["right_unit"], 0, 100, ticks)
     parts = _axes(x, y, words)
     most = max((one.images for one in bins), default=1)
     for one in bins:

@@ -16,7 +16,7 @@ from vitral.reporting.content import RunContent, read_run
 from vitral.reporting.curves import curve
 from vitral.reporting.page import write_page
 from vitral.reporting.report import plain
-from vitral.reporting.texts import Wording, wording_of
+from vitral.reporting.texts import Wording, of_measure, wording_of
 from vitral.runs import PairedDifference, paired_difference
 
 STYLES = 6
@@ -44,6 +44,7 @@ def write_comparison(run_paths: Sequence[str | Path], output: str | Path, langua
     runs = _read(run_paths)
     names = _names(runs, run_paths)
     pairs = [_pair(run, runs[0]) for run in runs[1:]]
+    variant = "_multi_label" if all(run.multi_label for run in runs) else ""
     return write_page(
         Path(output),
         "comparison.html",
@@ -59,6 +60,7 @@ def write_comparison(run_paths: Sequence[str | Path], output: str | Path, langua
             for index, (pair, name) in enumerate(zip(pairs, names[1:], strict=True), start=1)
         ],
         recipes=_recipe_differences(runs),
+        variant=variant,
     )
 
 
@@ -116,14 +118,23 @@ def _style(index: int) -> str:
 def result_row(run: RunContent, name: str, index: int, words: Wording) -> dict[str, Any]:
     """A run's line in a table of results."""
     parameters, seconds = run.facts.get("model", {}).get("parameters"), run.facts.get("seconds")
-    weak = run.majority is not None and run.is_weak
+    headline, evaluation = run.headline, run.evaluation or {}
+    weak = headline is not None and headline.is_weak
+    average = evaluation.get("mean_average_precision" if run.multi_label else "balanced_accuracy")
+    f1 = evaluation.get("macro_f1")
     return {
         "name": name,
         "style": _style(index),
         "evaluation": run.evaluation,
         "parameters": "–" if parameters is None else words.large(parameters),
         "duration": "–" if seconds is None else words.duration(seconds),
-        "weak": words.say("weak_short", label=run.majority.label) if weak and run.majority else None,
+        "average": "–" if average is None else words.percent(average),
+        "macro_f1": "–" if f1 is None else words.number(f1, 3),
+        "weak": words.say(
+            of_measure("weak_short", headline.measure), label=words.label(headline.chance.label)
+        )
+        if weak and headline
+        else None,
         "optimistic": words["optimistic"]
         if run.evaluation and run.evaluation["split"] == "validation"
         else None,
@@ -134,9 +145,11 @@ def overlaid_curves(
     runs: Sequence[RunContent], names: Sequence[str], words: Wording
 ) -> dict[str, Any] | None:
     """Accuracy and loss by epoch, on the first kind of images that all runs measured."""
+    judged = {run.curve_measure for run in runs}
+    measure_of_all = judged.pop() if len(judged) == 1 else "accuracy"
     for split in ("validation", "test", "train"):
         measures = {}
-        for measure, scale in (("accuracy", 100.0), ("loss", 1.0)):
+        for measure, scale in ((measure_of_all, 100.0), ("loss", 1.0)):
             found = [curve(run.metrics, f"{split}_{measure}", scale) for run in runs]
             if all(found):
                 measures[measure] = [
@@ -150,15 +163,15 @@ def overlaid_curves(
                 "legend": legend,
                 "level": None,
                 "charts": charts,
-                "lead": words.say("comparison_curves_lead", split=words[split]),
+                "lead": words.say(of_measure("comparison_curves_lead", measure_of_all), split=words[split]),
             }
     return None
 
 
 def _chart(measure: str, series: Sequence[Series], words: Wording) -> str:
     points = [point for line in series for point in line.points]
-    if measure == "accuracy":
-        height = percent_axis(words["accuracy_unit"])
+    if measure != "loss":
+        height = percent_axis(words[f"{measure}_unit"])
     else:
         height = value_axis(words["loss_unit"], [value for _, value in points])
     epochs = epoch_axis(words["epoch"], [epoch for epoch, _ in points])

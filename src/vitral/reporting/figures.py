@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ from vitral.files import written_whole
 from vitral.language import Language
 from vitral.reporting.content import read_run
 from vitral.reporting.curves import curve, curves_by_split
-from vitral.reporting.texts import Wording, printable, wording_of
+from vitral.reporting.texts import Wording, of_measure, printable, wording_of
 
 DOTS_PER_INCH = 160
 BATCH_LIMIT = 32
@@ -30,6 +31,8 @@ INK, MUTED, GRID = "#1d2329", "#5c6670", "#e4e7ea"
 
 def write_curves(run_path: str | Path, language: Language = "en") -> Path:
     """Draw `RUN/curves.png`: loss, accuracy and learning rate by epoch, for whichever splits were measured.
+
+    Of several labels an image, mean average precision takes the place of accuracy.
 
     Args:
         run_path: a run folder with `metrics.jsonl`.
@@ -47,25 +50,24 @@ def write_curves(run_path: str | Path, language: Language = "en") -> Path:
     figure = Figure(figsize=(9, 5.2), dpi=DOTS_PER_INCH, facecolor="white", layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[4, 1])
     loss, accuracy = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+    measure = run.curve_measure
     rate = figure.add_subplot(grid[1, :])
 
     losses = curves_by_split(run.metrics, "loss")
     _draw_splits(loss, losses, words)
     highest = max((value for points in losses.values() for _, value in points), default=1)
     loss.set_ylim(0, 1.08 * highest or 1)
-    _draw_splits(accuracy, curves_by_split(run.metrics, "accuracy", scale=100), words)
+    _draw_splits(accuracy, curves_by_split(run.metrics, measure, scale=100), words)
     accuracy.set_ylim(0, 102)
-    if run.majority is not None:
-        text = words.say(
-            "chance",
-            label=_shortened(printable(run.majority.label), 24),
-            majority=words.percent(run.majority.accuracy),
-        )
-        accuracy.axhline(100 * run.majority.accuracy, color=INK, linewidth=1, linestyle=":", label=text)
+    chance = run.chance(measure)
+    if chance is not None:
+        label = _shortened(printable(words.label(chance.label)), 24)
+        text = words.say(of_measure("chance", measure), label=label, majority=words.percent(chance.value))
+        accuracy.axhline(100 * chance.value, color=INK, linewidth=1, linestyle=":", label=text)
     points = curve(run.metrics, "learning_rate")
     rate.plot(*_columns(points), color=MUTED, linewidth=1.4, marker="o" if len(points) == 1 else None)
     rate.set_ylim(0, 1.15 * max((value for _, value in points), default=1) or 1)
-    for axes, name in ((loss, "loss_unit"), (accuracy, "accuracy_unit"), (rate, "learning_rate")):
+    for axes, name in ((loss, "loss_unit"), (accuracy, f"{measure}_unit"), (rate, "learning_rate")):
         _style(axes, words)
         axes.set_ylabel(words[name], color=INK)
     rate.yaxis.label.set_fontsize(8)
@@ -76,7 +78,7 @@ def write_curves(run_path: str | Path, language: Language = "en") -> Path:
             axes.axvline(
                 run.best_epoch, color=COLOURS["validation"], linewidth=1, alpha=0.55, zorder=1, label=label
             )
-    _legend(figure, accuracy if accuracy.lines else loss)
+    _legend(figure, loss, accuracy)
 
     return _save(figure, run.path / "curves.png")
 
@@ -147,13 +149,22 @@ def _style(axes: Axes, words: Wording) -> None:
         spine.set_color(MUTED)
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """One legend above both panels: the accuracy panel has every line that the loss panel has."""
-    handles, labels = axes.get_legend_handles_labels()
-    if not handles:
+def _legend(figure: Figure, *panels: Axes) -> None:
+    """One legend above the panels: every line of any of them once."""
+    lines: dict[str, Any] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        lines |= zip(labels, handles, strict=True)
+    if not lines:
         return
     legend = figure.legend(
-        handles, labels, frameon=False, fontsize=9, loc="outside upper left", ncols=5, labelcolor=INK
+        list(lines.values()),
+        list(lines),
+        frameon=False,
+        fontsize=9,
+        loc="outside upper left",
+        ncols=5,
+        labelcolor=INK,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a class may be called "$5"

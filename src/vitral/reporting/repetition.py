@@ -48,7 +48,7 @@ def write_repetition(
         "parts": rows,
         "spread": _spread(run, words),
         "curves": overlaid_curves(list(parts.values()), list(parts), words) if parts else None,
-        "doubtful": _doubtful(run, images),
+        "doubtful": _doubtful(run, images, words),
     }
     if run.kind == "seeds":
         content["reliability"] = None  # the answers kept are of mean probabilities, which no single run gives
@@ -59,27 +59,29 @@ def _spread(run: RunContent, words: Wording) -> str | None:
     if run.evaluation is None:
         return None
     return words.say(
-        f"{run.kind}_spread",
+        f"{run.kind}_spread{'_multi_label' if run.multi_label else ''}",
         mean=words.percent(run.evaluation["accuracy_mean"]),
         spread=words.number(100 * run.evaluation["accuracy_spread"], 1),
         ensemble=words.percent(run.evaluation.get("ensemble_accuracy", 0.0)),
     )
 
 
-def _doubtful(run: RunContent, images: ReadImage | None) -> dict[str, Any] | None:
+def _doubtful(run: RunContent, read: ReadImage | None, words: Wording) -> dict[str, Any] | None:
     """The labels worth a second look; None where there was none to be taken."""
     if run.evaluation is None or run.kind != "folds":
         return None
     found = read_second_look(run.folder.second_look)
+    images = len({one.path for one in found})
     shown = []
-    if images is not None:
+    if read is not None:
         for one in found[:DOUBTFUL]:
             probability = one.probability_of_suggested
-            example = picture_example(one.path, one.label, one.suggested, probability, images, None)
+            texts = words.label(one.label), words.label(one.suggested)
+            example = picture_example(one.path, *texts, probability, read, None)
             shown.append(vars(example) | {"of_label": one.probability_of_label})
     return {
-        "count": len(found),
+        "count": images,
         "shown": shown,
         "more": len(found) - len(shown),
-        "too_many": len(found) > TOO_MANY * run.evaluation["images"],
+        "too_many": images > TOO_MANY * run.evaluation["images"],
     }

@@ -16,12 +16,12 @@ from vitral.reporting.charts import (
     reliability_chart,
     value_axis,
 )
-from vitral.reporting.content import Answers, RunContent, read_run
+from vitral.reporting.content import Answers, RunContent, images_by_fold, images_by_split, read_run
 from vitral.reporting.curves import SPLITS, curves_by_split
 from vitral.reporting.examples import Explain, ReadImage, choose_examples, picture_example
 from vitral.reporting.page import write_page
 from vitral.reporting.reliability import reliability_bins
-from vitral.reporting.texts import Wording, shown_path, wording_of
+from vitral.reporting.texts import Wording, of_measure, shown_path, wording_of
 
 MATRIX_LIMIT = 30
 DENSE = 16
@@ -65,13 +65,11 @@ def report_content(
 ) -> dict[str, Any]:
     """What the template of the report is filled with; see `write_report`."""
     evaluation = run.evaluation
-    low, high = evaluation["accuracy_interval"] if evaluation else (None, None)
     return {
         "name": run.name,
         "evaluation": evaluation,
-        "low": low,
-        "high": high,
-        "majority": run.majority,
+        "headline": run.headline,
+        "of_measure": of_measure,
         "share": lambda value: "–" if value is None else words.percent(value),
         "verdicts": _verdicts(run, words, language),
         "measures": _measures(evaluation, words),
@@ -79,8 +77,9 @@ def report_content(
         "curves": _curves(run, words),
         "confusion": _confusion(evaluation, words),
         "classes": list(evaluation["per_class"].items()) if evaluation else [],
-        "reliability": _reliability(run.answers, words),
-        "examples": _examples(run.answers, images, explain),
+        "variant": "_multi_label" if run.multi_label else "",
+        "reliability": _reliability(run, words),
+        "examples": _examples(run.answers, images, explain, words),
         "images": _images(run.facts.get("data", {}), words, with_names=images is not None),
         "recipe": [(key, plain(value)) for key, value in run.recipe.items()],
         "versions": _versions(run.facts, words),
@@ -103,20 +102,20 @@ def _verdicts(run: RunContent, words: Wording, language: Language) -> list[dict[
     if state in ("running", "interrupted", "failed"):
         done = _done(run, words)
         say(words[state], words.say("state_why", done=done))
-    evaluation, majority = run.evaluation, run.majority
-    if evaluation is None or majority is None:
+    evaluation, headline = run.evaluation, run.headline
+    if evaluation is None or headline is None:
         say(words["no_evaluation"], words["no_evaluation_why"])
     else:
-        low, high = evaluation["accuracy_interval"]
-        if run.is_weak:
-            reason = "weak_below" if high < majority.accuracy else "weak_includes"
+        (low, high), chance = headline.interval, headline.chance
+        if headline.is_weak:
+            reason = "weak_below" if high < chance.value else "weak_includes"
             why = words.say(
-                reason,
-                majority=words.percent(majority.accuracy),
+                of_measure(reason, headline.measure),
+                majority=words.percent(chance.value),
                 low=words.percent(low),
                 high=words.percent(high),
             )
-            say(words.say("weak", label=majority.label), why)
+            say(words.say(of_measure("weak", headline.measure), label=words.label(chance.label)), why)
         if high - low > WIDE_INTERVAL:
             images, width = (
                 words.counted("image_count", evaluation["images"]),
@@ -131,7 +130,10 @@ def _verdicts(run: RunContent, words: Wording, language: Language) -> list[dict[
         if evaluation.get("unknown_classes"):
             unknown = evaluation["unknown_classes"]
             say(
-                words.say("unknown_classes", images=words.number(sum(unknown.values()))),
+                words.say(
+                    "unknown_labels" if run.multi_label else "unknown_classes",
+                    images=words.number(sum(unknown.values())),
+                ),
                 words["unknown_classes_why"],
                 lines=[f"{name}: {words.number(count)}" for name, count in unknown.items()],
             )
@@ -148,7 +150,10 @@ def _measures(evaluation: dict[str, Any] | None, words: Wording) -> list[tuple[s
     form = {
         "balanced_accuracy": words.percent,
         "accuracy_top5": words.percent,
+        "exact_match": words.percent,
+        "label_accuracy": words.percent,
         "macro_f1": lambda value: words.number(value, 3),
+        "micro_f1": lambda value: words.number(value, 3),
         "auroc": lambda value: words.number(value, 3),
         "loss": lambda value: words.number(value, 3),
         "calibration_error": lambda value: words.say("points", value=words.number(100 * value, 1)),
@@ -167,10 +172,10 @@ def _facts(run: RunContent, words: Wording, language: Language) -> list[dict[str
 
     facts = run.facts
     if data := facts.get("data"):
-        counts = [count for by_class in data["images"].values() for count in by_class.values()]
+        images = sum(images_by_split(data).values())
         classes = {name for by_class in data["images"].values() for name in by_class}
         count = words.say(
-            "data_count", images=words.counted("image_count", sum(counts)), classes=words.number(len(classes))
+            "data_count", images=words.counted("image_count", images), classes=words.number(len(classes))
         )
         say("data", data["spec"], count, _sizes(data.get("sizes"), words))
     if model := facts.get("model"):
@@ -246,33 +251,37 @@ def _chosen(run: RunContent, words: Wording) -> str:
 
 
 def _curves(run: RunContent, words: Wording) -> dict[str, Any] | None:
-    loss, accuracy = curves_by_split(run.metrics, "loss"), curves_by_split(run.metrics, "accuracy", scale=100)
+    measure, chance = run.curve_measure, run.chance(run.curve_measure)
+    loss, accuracy = curves_by_split(run.metrics, "loss"), curves_by_split(run.metrics, measure, scale=100)
     if not loss and not accuracy:
         return None
     epochs = epoch_axis(words["epoch"], [line["epoch"] for line in run.metrics])
     mark = None
     if run.best_epoch is not None:
         mark = (run.best_epoch, words.say("best_epoch", epoch=words.number(run.best_epoch)))
-    level = 100 * run.majority.accuracy if run.majority else None
+    level = 100 * chance.value if chance else None
     losses = value_axis(words["loss_unit"], [value for points in loss.values() for _, value in points])
     charts = [
         line_chart(_lines(loss, words), epochs, losses, words=words, alt=words["loss_alt"], mark=mark),
         line_chart(
             _lines(accuracy, words),
             epochs,
-            percent_axis(words["accuracy_unit"]),
+            percent_axis(words[f"{measure}_unit"]),
             words=words,
-            alt=words["accuracy_alt"],
+            alt=words[f"{measure}_alt"],
             level=level,
             mark=mark,
         ),
     ]
     shown = {**loss, **accuracy}
     legend = [Series(words[split], split, ()) for split in SPLITS if split in shown]
-    baseline = run.majority and words.say(
-        "chance", label=run.majority.label, majority=words.percent(run.majority.accuracy)
+    baseline = chance and words.say(
+        of_measure("chance", measure),
+        label=words.label(chance.label),
+        majority=words.percent(chance.value),
     )
-    return {"legend": legend, "level": baseline, "charts": charts, "lead": words["curves_lead"]}
+    lead = words[of_measure("curves_lead", measure)]
+    return {"legend": legend, "level": baseline, "charts": charts, "lead": lead}
 
 
 def _lines(curves: dict[str, tuple[tuple[float, float], ...]], words: Wording) -> list[Series]:
@@ -281,7 +290,7 @@ def _lines(curves: dict[str, tuple[tuple[float, float], ...]], words: Wording) -
 
 def _confusion(evaluation: dict[str, Any] | None, words: Wording) -> dict[str, Any] | None:
     """The matrix where it can be taken in at a glance, else its largest mistakes."""
-    if evaluation is None:
+    if evaluation is None or "confusion_matrix" not in evaluation:
         return None
     names, counts = list(evaluation["per_class"]), np.array(evaluation["confusion_matrix"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -320,15 +329,22 @@ def _cell(count: int, share: float, right: bool, words: Wording) -> dict[str, st
     return {"kind": kind, "text": words.number(count), "strength": f"{strength:.2f}"}
 
 
-def _reliability(answers: Answers | None, words: Wording) -> str | None:
+def _reliability(run: RunContent, words: Wording) -> str | None:
+    answers, variant = run.answers, "_multi_label" if run.multi_label else ""
     if answers is None or len(answers.paths) == 0:
         return None
-    bins = reliability_bins(answers.confidence, answers.right)
-    return reliability_chart(bins, words=words, alt=words["calibration_alt"])
+    bins = reliability_bins(answers.probabilities, answers.came_true)
+    return reliability_chart(
+        bins,
+        percent_axis(words[f"confidence_unit{variant}"]),
+        percent_axis(words[f"right_unit{variant}"]),
+        words=words,
+        alt=words[f"calibration_alt{variant}"],
+    )
 
 
 def _examples(
-    answers: Answers | None, images: ReadImage | None, explain: Explain | None
+    answers: Answers | None, images: ReadImage | None, explain: Explain | None, words: Wording
 ) -> dict[str, Any] | None:
     if answers is None or images is None:
         return None
@@ -338,8 +354,8 @@ def _examples(
         shown = [
             picture_example(
                 answers.paths[index],
-                str(answers.labels[index]),
-                str(answers.predicted[index]),
+                words.label(str(answers.labels[index])),
+                words.label(str(answers.predicted[index])),
                 float(answers.confidence[index]),
                 images,
                 explain,
@@ -358,14 +374,16 @@ def _images(data: dict[str, Any], words: Wording, *, with_names: bool) -> dict[s
     folds = data.get("folds", ())
     if 0 < len(folds) <= FOLDS:
         columns = {f"{words['fold']} {number}": counts for number, counts in enumerate(folds, start=1)}
+        sums = images_by_fold(data)
     else:
         columns = {words[split]: data["images"][split] for split in SPLITS if split in data["images"]}
+        sums = [images_by_split(data)[split] for split in SPLITS if split in data["images"]]
     labels = list(dict.fromkeys(name for counts in columns.values() for name in counts))
     rows = []
     for label in labels:
         counts = [by_class.get(label, 0) for by_class in columns.values()]
         rows.append((label, [*counts, sum(counts)]))
-    totals = [sum(counts) for counts in zip(*(counts for _, counts in rows), strict=True)]
+    totals = [*sums, sum(sums)]
     left = []
     for kind in ("bad_files", "left_out"):
         files = data.get(kind) or []
@@ -378,6 +396,8 @@ def _images(data: dict[str, Any], words: Wording, *, with_names: bool) -> dict[s
                 {"title": title, "files": named, "more": len(files) - len(named) if with_names else 0}
             )
     lead = words["images_lead_folds" if folds else "images_lead"]
+    if "images_by_split" in data:
+        lead += " " + words["images_lead_multi_label"]
     return {"columns": list(columns), "rows": rows, "totals": totals, "left": left, "lead": lead}
 
 

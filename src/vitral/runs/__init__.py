@@ -4,18 +4,24 @@ from vitral.runs.comparison import PairedDifference, paired_difference
 from vitral.runs.evaluation import ClassFigures, Evaluation, evaluate_predictions
 from vitral.runs.layout import RunFolder
 from vitral.runs.machine import machine, versions
+from vitral.runs.multi_label import LabelFigures, MultiLabelEvaluation, evaluate_multi_label
 from vitral.runs.predictions import Predictions, read_predictions, write_predictions
 from vitral.runs.repetition import kind_of, put_together, share_right
 from vitral.runs.second_look import DoubtfulLabel, doubtful_labels, read_second_look
+from vitral.runs.thresholds import choose_thresholds
 
 __all__ = [
     "ClassFigures",
     "DoubtfulLabel",
     "Evaluation",
+    "LabelFigures",
+    "MultiLabelEvaluation",
     "PairedDifference",
     "Predictions",
     "RunFolder",
+    "choose_thresholds",
     "doubtful_labels",
+    "evaluate_multi_label",
     "evaluate_predictions",
     "kind_of",
     "machine",

@@ -5,7 +5,7 @@ Nothing here knows a network: labels and probabilities go in, the figures of `ev
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -88,8 +88,7 @@ class Evaluation:
 
     def to_dict(self, *, device: str, backend: str, precision: str) -> dict[str, Any]:
         """The content of `evaluation.json`, ready for JSON; the arguments say what computed the answers."""
-        values = {name: _plain(value) for name, value in vars(self).items()}
-        return values | {"device": device, "backend": backend, "precision": precision}
+        return plain(self) | {"device": device, "backend": backend, "precision": precision}
 
 
 def evaluate_predictions(
@@ -130,14 +129,14 @@ def evaluate_predictions(
         images=len(labels),
         classes=tuple(class_names),
         accuracy=float(correct.mean()),
-        accuracy_interval=_accuracy_interval(correct, codes),
+        accuracy_interval=accuracy_interval(correct, codes),
         balanced_accuracy=balanced_accuracy,
         macro_f1=macro_f1,
         auroc=_auroc(labels, probabilities),
         majority_accuracy=float(counts.max() / len(labels)),
         accuracy_top5=_top5(labels, probabilities),
         loss=_loss(labels[known], probabilities[known]),
-        calibration_error=_calibration_error(probabilities.max(axis=1), correct),
+        calibration_error=calibration_error(probabilities.max(axis=1), correct),
         per_class=per_class,
         confusion_matrix=_confusion_matrix(labels[known], predicted[known], len(class_names)),
         missing_classes=tuple(name for name, count in zip(class_names, counts, strict=True) if count == 0),
@@ -178,7 +177,7 @@ def _class_figures(
         per_class[name] = ClassFigures(
             precision=float(precision[index]) if seen[index] else None,
             recall=float(recall[index]) if present[index] else None,
-            recall_interval=_accuracy_interval(
+            recall_interval=accuracy_interval(
                 predicted[of_class] == index, None if groups is None else groups[of_class]
             )
             if present[index]
@@ -217,8 +216,8 @@ def _loss(labels: np.ndarray, probabilities: np.ndarray) -> float | None:
     return float(np.abs(np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))).mean())
 
 
-def _calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """Mean distance of confidence from accuracy over the bins, weighted by their number of images."""
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Mean distance of confidence from accuracy over the bins, weighted by their number of answers."""
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     bins = np.searchsorted(edges[1:-1], confidence)  # a bin holds its upper edge, as in the paper
     gap = np.bincount(bins, weights=confidence - correct.astype(np.float64))
@@ -230,18 +229,19 @@ def _confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -
     return tuple(map(tuple, counts.reshape(classes, classes).tolist()))
 
 
-def _accuracy_interval(correct: np.ndarray, groups: np.ndarray | None) -> Interval:
+def accuracy_interval(correct: np.ndarray, groups: np.ndarray | None) -> Interval:
+    """Of the share of right answers, by groups (integers) where there are groups."""
     return wilson_interval(float(correct.mean()), effective_images(correct, groups))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples as lists and dataclasses as dicts, all the way down."""
-    if isinstance(value, ClassFigures):
-        return {name: _plain(field) for name, field in vars(value).items()}
+    if is_dataclass(value):
+        return {name: plain(field) for name, field in vars(value).items()}
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -253,22 +253,38 @@ def _check(
     groups: Sequence[str] | None,
     unknown: Sequence[str],
 ) -> None:
-    if len(labels) == 0:
-        raise DataError(f"the {split} split has no image to evaluate: choose another split or other data")
-    if probabilities.shape != (len(labels), len(class_names)):
-        raise ValueError(
-            f"probabilities are {probabilities.shape} for {len(labels)} labels and {len(class_names)} classes"
-        )
-    if len(set(class_names)) != len(class_names):
-        raise ValueError("a class name stands twice among the model's classes")
+    check_answers(len(labels), probabilities, class_names, split, groups)
     if labels.min() < -1 or labels.max() >= len(class_names):
         raise ValueError(
             f"labels run from {labels.min()} to {labels.max()}, classes to {len(class_names) - 1}"
         )
     if len(unknown) != np.count_nonzero(labels == -1) or set(unknown) & set(class_names):
         raise ValueError("`unknown` must name the class of each image labelled -1, none of them the model's")
-    if groups is not None and len(groups) != len(labels):
-        raise ValueError(f"{len(groups)} groups for {len(labels)} labels")
+
+
+def check_answers(
+    images: int,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    split: str,
+    groups: Sequence[str] | None,
+) -> None:
+    """Make sure that probabilities belong to so many images and to the classes.
+
+    Raises:
+        DataError: there is no image.
+        WeightsError: a probability is not a finite number.
+    """
+    if images == 0:
+        raise DataError(f"the {split} split has no image to evaluate: choose another split or other data")
+    if probabilities.shape != (images, len(class_names)):
+        raise ValueError(
+            f"probabilities are {probabilities.shape} for {images} labels and {len(class_names)} classes"
+        )
+    if len(set(class_names)) != len(class_names):
+        raise ValueError("a class name stands twice among the model's classes")
+    if groups is not None and len(groups) != images:
+        raise ValueError(f"{len(groups)} groups for {images} labels")
     if not np.isfinite(probabilities).all():
         raise WeightsError(
             "the model answers with numbers that are not finite: "

@@ -9,7 +9,7 @@ Agresti and Min 2005 (paired difference).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -74,8 +74,6 @@ def effective_images(values: np.ndarray, groups: np.ndarray | None) -> float:
     _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(sizes) == images:
         return float(images)
-    from scipy.special import stdtrit
-
     mean = values.mean()
     residuals = values - mean
     # A few groups may agree by luck, and all of them do where every answer is right. So to those that were
@@ -86,9 +84,50 @@ def effective_images(values: np.ndarray, groups: np.ndarray | None) -> float:
     between_groups = (np.bincount(codes, weights=residuals) ** 2).sum() + added * size**2
     between_images = (residuals**2).sum() + added * size
     effective = images / max(1.0, float(between_groups / between_images))
-    if len(sizes) > 1:
-        effective *= (NORMAL_QUANTILE / float(stdtrit(len(sizes) - 1, 0.975))) ** 2
-    return effective
+    return effective * _few_groups(len(sizes))
+
+
+def _few_groups(groups: int) -> float:
+    """What an effective number is multiplied with, so that Student's t replaces the normal distribution."""
+    from scipy.special import stdtrit
+
+    return (NORMAL_QUANTILE / float(stdtrit(groups - 1, 0.975))) ** 2 if groups > 1 else 1.0
+
+
+def resampled_interval(
+    value: float,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    images: int,
+    groups: np.ndarray | None,
+    replicates: int,
+) -> Interval:
+    """The interval of a figure 0..1 of many images together, such as a mean average precision.
+
+    Images, or whole groups, are drawn again with replacement (Efron 1979), always alike. How much the figure varies
+    then says how many independent images would vary as much, and the interval is Wilson's for that many: the
+    quantiles of the draws themselves end where the figure does when it is nearly perfect, and leave no room.
+
+    Args:
+        value: the figure.
+        statistic: takes how often each image was drawn, (replicates, images), and gives the figure for each
+            replicate, NaN where there is none.
+        images: how many.
+        groups: (images,) integers; None where every image stands for itself.
+        replicates: how often to draw.
+    """
+    codes = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1]
+    units = int(codes.max()) + 1
+    generator, block = np.random.default_rng(0), max(1, 2_000_000 // images)
+    values = []
+    for start in range(0, replicates, block):
+        count = min(block, replicates - start)
+        drawn = generator.multinomial(units, np.full(units, 1 / units), size=count)
+        values.append(statistic(drawn[:, codes].astype(np.float64)))
+    found = np.concatenate(values)
+    variance = float(np.var(found[np.isfinite(found)])) * units / max(1, units - 1)
+    # Rounding is no variation.
+    effective = value * (1 - value) / variance if variance > 1e-12 else float(units)
+    return wilson_interval(value, effective * (1.0 if groups is None else _few_groups(units)))
 
 
 def group_codes(groups: Sequence[str] | None) -> np.ndarray | None:

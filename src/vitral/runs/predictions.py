@@ -2,11 +2,13 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vitral.data import label_names
 from vitral.errors import VitralError
 from vitral.files import written_whole
 
@@ -21,9 +23,9 @@ class Predictions:
     Attributes:
         class_names: the model's classes, in the order of `probabilities`.
         paths: the images, as `splits.csv` spells them.
-        labels: the true classes, by name; may be one that the model does not know.
+        labels: the true classes, by name; may be one that the model does not know. Multi-label, `a|b`.
         splits: "train", "validation" or "test".
-        predicted: the predicted classes, by name.
+        predicted: the predicted classes, by name; multi-label, `a|b`.
         probabilities: (images, classes), 0..1; the file keeps every digit, for figures computed from it.
     """
 
@@ -50,6 +52,20 @@ class Predictions:
             for column in (self.paths, self.labels, self.splits, self.predicted)
         )
         return Predictions(self.class_names, paths, labels, splits, predicted, self.probabilities[chosen])
+
+    def has_label(self) -> np.ndarray:
+        """(images, classes) booleans: which of the classes each image has."""
+        return self._of(self.labels)
+
+    def has_predicted(self) -> np.ndarray:
+        """(images, classes) booleans: which of the classes each image was answered with."""
+        return self._of(self.predicted)
+
+    def _of(self, texts: Sequence[str]) -> np.ndarray:
+        # A class of its own may hold a |, where weights of other origin name it so.
+        named = [{text} if text in self.class_names else set(label_names(text)) for text in texts]
+        found = [[name in names for name in self.class_names] for names in named]
+        return np.array(found, dtype=bool).reshape(len(texts), len(self.class_names))
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:

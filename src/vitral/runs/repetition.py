@@ -10,19 +10,28 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vitral.data import SplitRow, read_splits
+from vitral.data import SplitRow, label_text, read_splits
 from vitral.errors import UsageError, VitralError
 from vitral.files import write_json
 from vitral.runs.evaluation import evaluate_predictions
 from vitral.runs.intervals import group_codes, repeated_interval
 from vitral.runs.layout import RunFolder
+from vitral.runs.multi_label import average_precision_interval, evaluate_multi_label
 from vitral.runs.predictions import Predictions, read_predictions, write_predictions
-from vitral.runs.second_look import doubtful_labels, write_second_look
+from vitral.runs.second_look import doubtful_answers, doubtful_labels, write_second_look
 
 Kind = Literal["folds", "seeds"]
 
 # What evaluation.json repeats of each run.
-OF_EACH = ("images", "accuracy", "accuracy_interval", "balanced_accuracy", "macro_f1", "loss")
+OF_EACH = (
+    "images",
+    "mean_average_precision",
+    "accuracy",
+    "accuracy_interval",
+    "balanced_accuracy",
+    "macro_f1",
+    "loss",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +52,16 @@ class PartResult:
     def right(self) -> np.ndarray:
         """(images,) booleans."""
         return np.array(self.predictions.labels) == np.array(self.predictions.predicted)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels."""
+        return "mean_average_precision" in self.evaluation
+
+    @property
+    def thresholds(self) -> list[float]:
+        """Of a multi-label run, one a class."""
+        return [one["threshold"] for one in self.evaluation["per_class"].values()]
 
 
 def kind_of(folder: RunFolder) -> Kind | None:
@@ -72,12 +91,16 @@ def put_together(folder: RunFolder) -> dict[str, Any]:
     accuracies = [part.evaluation["accuracy"] for part in parts]
     figures = {
         "kind": facts["kind"],
-        "runs": [{"name": part.name} | {key: part.evaluation[key] for key in OF_EACH} for part in parts],
+        "runs": [
+            {"name": part.name} | {key: part.evaluation[key] for key in OF_EACH if key in part.evaluation}
+            for part in parts
+        ],
         "accuracy_mean": float(np.mean(accuracies)),
         "accuracy_spread": float(np.std(accuracies, ddof=1)),
     } | together.figures
     if facts["kind"] == "folds":
-        doubtful = doubtful_labels(together.predictions)
+        find = doubtful_answers if parts[0].multi_label else doubtful_labels
+        doubtful = find(together.predictions)
         write_second_look(folder.second_look, doubtful)
         figures["second_look"] = len(doubtful)
     write_predictions(folder.predictions, together.predictions)
@@ -143,13 +166,25 @@ def _folds(parts: Sequence[PartResult], rows: dict[str, SplitRow]) -> _Together:
         predicted=tuple(predicted for *_, predicted, _ in answers),
         probabilities=np.stack([probabilities for *_, probabilities in answers]),
     )
+    groups = _groups(predictions, rows)
+    if parts[0].multi_label:
+        evaluation = evaluate_multi_label(
+            predictions.has_label(),
+            predictions.probabilities,
+            names,
+            np.mean([part.thresholds for part in parts], axis=0).tolist(),
+            split="test",
+            groups=groups,
+            answers=predictions.has_predicted(),
+        )
+        return _Together(evaluation.to_dict(**_computed(parts)), predictions)
     number = {name: index for index, name in enumerate(names)}
     evaluation = evaluate_predictions(
         np.array([number[label] for label in predictions.labels]),
         predictions.probabilities,
         names,
         split="test",
-        groups=_groups(predictions, rows),
+        groups=groups,
     )
     return _Together(evaluation.to_dict(**_computed(parts)), predictions)
 
@@ -166,17 +201,26 @@ def _seeds(parts: Sequence[PartResult], rows: dict[str, SplitRow]) -> _Together:
     groups = group_codes(_groups(first.predictions, rows))
     right = np.stack([part.right for part in parts], axis=1)
     figures["accuracy_interval"] = list(repeated_interval(right, groups))
-    labels = np.array(first.predictions.labels)
-    for name, of_class in figures["per_class"].items():
-        mine = labels == name
+    labels, has = np.array(first.predictions.labels), first.predictions.has_label()
+    found = np.stack([part.predictions.has_predicted() for part in parts], axis=2)  # (images, classes, runs)
+    for mine, answered, of_class in zip(
+        has.T, found.swapaxes(0, 1), figures["per_class"].values(), strict=True
+    ):
         if mine.any():
-            interval = repeated_interval(right[mine], None if groups is None else groups[mine])
+            interval = repeated_interval(answered[mine], None if groups is None else groups[mine])
             of_class["recall_interval"] = list(interval)
-    matrices = [np.array(part.evaluation["confusion_matrix"]) for part in parts]
-    figures["confusion_matrix"] = np.sum(matrices, axis=0).tolist()
     names = first.predictions.class_names
-    probabilities = np.mean([part.predictions.probabilities for part in parts], axis=0)
-    predicted = tuple(names[index] for index in probabilities.argmax(axis=1).tolist())
+    answers = [part.predictions.probabilities for part in parts]
+    probabilities = np.mean(answers, axis=0)
+    if first.multi_label:
+        reached = probabilities >= np.mean([part.thresholds for part in parts], axis=0)
+        predicted = tuple(label_text(np.array(names, dtype=object)[row]) for row in reached)
+        interval = average_precision_interval(figures["mean_average_precision"], has, answers, groups)
+        figures["mean_average_precision_interval"] = interval and list(interval)
+    else:
+        predicted = tuple(names[index] for index in probabilities.argmax(axis=1).tolist())
+        matrices = [np.array(part.evaluation["confusion_matrix"]) for part in parts]
+        figures["confusion_matrix"] = np.sum(matrices, axis=0).tolist()
     figures["ensemble_accuracy"] = float((np.array(predicted) == labels).mean())
     predictions = Predictions(
         class_names=names,

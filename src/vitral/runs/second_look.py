@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vitral.data import label_text
 from vitral.errors import VitralError
 from vitral.files import written_whole
 from vitral.runs.predictions import Predictions
@@ -23,9 +24,11 @@ class DoubtfulLabel:
 
     Attributes:
         path: as splits.csv spells it.
-        label: the given class.
-        suggested: the class that the image is confidently counted to.
-        probability_of_label, probability_of_suggested: what a model that had not learned from the image gave to each.
+        label: the given class; multi-label, all given ones.
+        suggested: the class that the image is confidently counted to; multi-label, the given ones with one more, or
+            one less.
+        probability_of_label, probability_of_suggested: what a model that had not learned from the image gave to each;
+            multi-label, to the yes or no by which the two differ.
         score: the second less the first, -1..1; the larger, the more it is worth a look.
     """
 
@@ -61,6 +64,30 @@ def doubtful_labels(predictions: Predictions) -> tuple[DoubtfulLabel, ...]:
                 predictions.paths[index], predictions.labels[index], name, given, other, other - given
             )
         )
+    return tuple(sorted(found, key=lambda one: -one.score))
+
+
+def doubtful_answers(predictions: Predictions) -> tuple[DoubtfulLabel, ...]:
+    """The same for several labels an image: of every class, the yes or no that confident learning doubts.
+
+    Args:
+        predictions: as for `doubtful_labels`; an image may be among the doubtful ones for several classes.
+    """
+    found = []
+    has, names = predictions.has_label(), np.array(predictions.class_names, dtype=object)
+    for column in range(len(names)):
+        yes = predictions.probabilities[:, column]
+        given = has[:, column].astype(np.int64)
+        answers = np.stack([1 - yes, yes], axis=1)
+        suggested = confident_classes(given, answers)
+        for index in np.flatnonzero((suggested >= 0) & (suggested != given)):
+            other = has[index].copy()
+            other[column] = not other[column]
+            of_label, of_other = float(answers[index, given[index]]), float(answers[index, suggested[index]])
+            texts = (predictions.labels[index], label_text(names[other]))
+            found.append(
+                DoubtfulLabel(predictions.paths[index], *texts, of_label, of_other, of_other - of_label)
+            )
     return tuple(sorted(found, key=lambda one: -one.score))
 
 

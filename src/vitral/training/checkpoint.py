@@ -21,11 +21,13 @@ class Best:
     Args:
         epoch: from 1; None where nothing chose.
         value: of the metric.
+        loss: of validation, in that epoch.
         weights: its weights, or the last epoch's where nothing chooses; None once they are on disk.
     """
 
     epoch: int | None = None
     value: float | None = None
+    loss: float | None = None
     weights: list[torch.Tensor] | None = None
 
 
@@ -40,7 +42,7 @@ def save_state(folder: Path, learner: Learner, progress: Progress, best: Best) -
         "scaler": learner.scaler.state_dict(),
         "step": learner.step,
         "progress": {name: value for name, value in vars(progress).items() if name != "unread"},
-        "best": {"epoch": best.epoch, "value": best.value},
+        "best": {"epoch": best.epoch, "value": best.value, "loss": best.loss},
     }
     with written_whole(folder / FILE) as file:
         torch.save(state, file)

@@ -14,6 +14,7 @@ from vitral.data.augment import Augmentation, mix
 from vitral.data.loader import Batch, seed_of
 from vitral.errors import VitralError
 from vitral.inference import Normalise
+from vitral.training.multi_label import exact_matches, multi_label_loss
 from vitral.training.optimizer import Weights, gradient_norm, learning_rate, update_average
 from vitral.training.recipe import Recipe
 
@@ -31,6 +32,7 @@ class Learner:
     normalise: Normalise
     num_classes: int
     class_weights: Tensor | None
+    multi_label: bool
     average: list[Tensor] | None  # the moving average of the weights
     seed: int
     batches_per_epoch: int
@@ -132,11 +134,18 @@ def train_step(learner: Learner, group: list[Batch]) -> Tensor:
         labels = batch.labels.to(images.device, non_blocking=True)
         images, targets = mix(images, labels, learner.num_classes, learner.augmentation)
         logits = learner.forward(images).float()
-        loss = loss_of(logits, targets, recipe, learner.class_weights)
+        if learner.multi_label:
+            loss = multi_label_loss(logits, targets, recipe.label_smoothing, learner.class_weights)
+            # Said as the mean over the classes, as an evaluation says it; learned as the sum, so that a class moves
+            # the weights as much as with one label an image.
+            figure, correct = loss.detach() / learner.num_classes, exact_matches(logits, targets)
+        else:
+            loss = loss_of(logits, targets, recipe, learner.class_weights)
+            figure, correct = loss.detach(), correct_answers(logits, targets)
         share = len(labels) / images_in_all
         learner.scaler.scale(loss * share).backward()
         learner.weights.add_gradients()
-        figures += torch.stack([loss.detach() * share, correct_answers(logits, targets)])
+        figures += torch.stack([figure * share, correct])
 
     for optimizer in learner.optimizers:
         learner.scaler.unscale_(optimizer)

@@ -11,6 +11,7 @@ from statistics import median
 from time import perf_counter
 
 import torch
+from torch import Tensor
 
 from vitral.data import LabelledImages, check_trainable
 from vitral.data.augment import Augmentation
@@ -23,6 +24,7 @@ from vitral.language import Sentence
 from vitral.model import VisionTransformer
 from vitral.training.loop import Learner, class_weights, train_step
 from vitral.training.memory import is_out_of_memory, memory_advice
+from vitral.training.multi_label import balanced_weights, check_recipe
 from vitral.training.optimizer import Weights, make_optimizers
 from vitral.training.recipe import Recipe
 
@@ -120,11 +122,9 @@ def prepare(
         VitralError: not enough memory; the text says which batch size to try.
     """
     check_trainable(data)
+    check_recipe(recipe, data.multi_label)
     recipe = recipe.resolved(len(data.split("train")))
-    if recipe.metric == "auroc" and len({sample.label for sample in data.split("validation")}) == 1:
-        raise DataError(
-            "the validation split has one class only, for which there is no auroc: give another --metric"
-        )
+    _check_metric(recipe.metric, data)
     if recipe.early_stopping and not data.split("validation"):
         raise DataError(
             "early stopping needs validation images: give --validation 0.15, or leave --early-stopping out"
@@ -198,7 +198,6 @@ def make_learner(plan: Plan) -> Learner:
         in_head = name.startswith(("head.", "distillation_head."))
         weight.requires_grad_(in_head or not recipe.freeze_backbone)
     weights = Weights(model, compute.dtype)
-    counts = list(plan.data.counts()["train"].values())
     return Learner(
         recipe=recipe,
         augmentation=plan.batches.augmentation,
@@ -208,14 +207,34 @@ def make_learner(plan: Plan) -> Learner:
         scaler=torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16"),
         normalise=Normalise(plan.preprocessing, compute),
         num_classes=len(plan.data.class_names),
-        class_weights=class_weights(counts).to(compute.device)
+        class_weights=_class_weights(plan.data).to(compute.device)
         if recipe.class_weights == "balanced"
         else None,
+        multi_label=plan.data.multi_label,
         average=[weight.detach().clone() for weight in weights.master] if recipe.ema_decay else None,
         seed=plan.seed,
         batches_per_epoch=plan.batches.per_epoch,
         steps=plan.steps,
     )
+
+
+def _class_weights(data: LabelledImages) -> Tensor:
+    counts = list(data.counts()["train"].values())
+    return balanced_weights(counts, len(data.split("train"))) if data.multi_label else class_weights(counts)
+
+
+def _check_metric(metric: str, data: LabelledImages) -> None:
+    """DataError where the validation split cannot be measured by the metric."""
+    samples = data.split("validation")
+    if not samples:
+        return
+    targets = data.targets(samples)
+    if data.multi_label and metric in ("mean_average_precision", "macro_f1") and not targets.any():
+        raise DataError(f"no validation image has a label, so there is no {metric}: give another --metric")
+    if metric == "auroc" and (targets == targets[0]).all():
+        raise DataError(
+            "the validation split has one class only, for which there is no auroc: give another --metric"
+        )
 
 
 def _measure(plan: Plan) -> float:

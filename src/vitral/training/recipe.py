@@ -103,8 +103,10 @@ class Recipe:
     """Share of steps that mix at all."""
 
     # What chooses
-    metric: Literal["balanced_accuracy", "accuracy", "macro_f1", "auroc", "loss"] = "balanced_accuracy"
-    """By which validation chooses the best weights."""
+    metric: Literal[
+        "balanced_accuracy", "accuracy", "macro_f1", "auroc", "loss", "mean_average_precision"
+    ] = "balanced_accuracy"
+    """By which validation chooses the best weights; of images with several labels mean_average_precision."""
     early_stopping: int = 0
     """Epochs without a better value of metric after which the training ends; 0: it goes on to its end."""
 

@@ -8,12 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from vitral.data import LabelledImages
 from vitral.data.loader import evaluation_batches
 from vitral.errors import UsageError, VitralError
 from vitral.files import write_json, write_text
-from vitral.inference import probabilities
+from vitral.inference import Prediction, probabilities
 from vitral.language import Sentence
-from vitral.runs import Predictions, RunFolder, evaluate_predictions, write_predictions
+from vitral.runs import (
+    Predictions,
+    RunFolder,
+    choose_thresholds,
+    evaluate_multi_label,
+    evaluate_predictions,
+    write_predictions,
+)
+from vitral.runs.multi_label import measure
+from vitral.runs.thresholds import UNCHOSEN
 from vitral.training.checkpoint import Best, load_state, save_state
 from vitral.training.events import EpochDone, Listener, Notice, StepDone
 from vitral.training.loop import Learner, Progress, train_epoch
@@ -21,7 +31,7 @@ from vitral.training.memory import is_out_of_memory, memory_advice
 from vitral.training.plan import Plan, make_learner, random_state_put_back
 from vitral.training.recipe import to_toml
 from vitral.training.stopping import Stopped, passed_on, stop_asked
-from vitral.weights import Checkpoint, read_checkpoint, write_checkpoint
+from vitral.weights import Checkpoint, read_checkpoint, write_checkpoint, write_config
 
 # The state on disk is never older than this, within long epochs too, and not written more often for short ones.
 SECONDS_BETWEEN_STATES = 60.0
@@ -138,6 +148,8 @@ def _waited_enough(plan: Plan, progress: Progress, best: Best) -> bool:
 def _measure_epoch(plan: Plan, learner: Learner, progress: Progress) -> dict[str, Any]:
     """An epoch's line of metrics.jsonl; train_loss is the recipe's, the others are negative log-likelihoods.
 
+    Of several labels an image, accuracy is the share whose labels are all right, at thresholds of 0.5.
+
     Raises:
         VitralError: the network's answers are not finite.
     """
@@ -151,17 +163,17 @@ def _measure_epoch(plan: Plan, learner: Learner, progress: Progress) -> dict[str
     with _evaluated_weights(learner):
         for split in ("validation", "test"):
             if plan.data.split(split):
-                labels, answers = _answers(plan, split)
+                targets, answers = _answers(plan, split)
                 if not np.isfinite(answers).all():
                     raise VitralError(
                         f"the network's answers stopped being finite with step {learner.step}: the last good "
                         "weights are kept; lower --learning-rate, or give --clip-norm 1 or --precision fp32"
                     )
-                of_truth = np.maximum(answers[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
-                figures[f"{split}_loss"] = float(-np.log(of_truth).mean())
-                figures[f"{split}_accuracy"] = float((answers.argmax(axis=1) == labels).mean())
-                if split == "validation":
-                    figures[f"validation_{plan.recipe.metric}"] = _metric(plan, labels, answers)
+                measured = _several_labels if plan.data.multi_label else _one_label
+                figures |= {
+                    f"{split}_{name}": value
+                    for name, value in measured(plan, split, targets, answers).items()
+                }
     group = learner.optimizers[0].param_groups[0]
     figures["learning_rate"] = group["lr"] / group["share"]
     figures["images_per_second"] = round(progress.images / progress.seconds, 1)
@@ -176,26 +188,47 @@ def _choose(plan: Plan, learner: Learner, figures: dict[str, Any], best: Best) -
     value = figures.get(f"validation_{plan.recipe.metric}")
     sign = -1 if plan.recipe.metric == "loss" else 1
     if value is not None and best.value is not None and sign * value <= sign * best.value:
-        return False
+        # A ranking is soon perfect, long before its probabilities are any good: then the loss decides.
+        tie = plan.data.multi_label and value == best.value
+        if not (tie and best.loss is not None and figures["validation_loss"] < best.loss):
+            return False
     if value is not None:
-        best.epoch, best.value = figures["epoch"], value
+        best.epoch, best.value, best.loss = figures["epoch"], value, figures["validation_loss"]
     values = learner.weights.master if learner.average is None else learner.average
     best.weights = [weight.detach().clone() for weight in values]
     return value is not None
 
 
-def _metric(plan: Plan, labels: np.ndarray, answers: np.ndarray) -> float:
-    return getattr(
-        evaluate_predictions(labels, answers, plan.data.class_names, split="validation"), plan.recipe.metric
-    )
+def _one_label(plan: Plan, split: str, labels: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+    """Loss and accuracy of a split, and of validation the metric that chooses."""
+    of_truth = np.maximum(answers[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)
+    figures = {
+        "loss": float(-np.log(of_truth).mean()),
+        "accuracy": float((answers.argmax(axis=1) == labels).mean()),
+    }
+    if split == "validation":
+        evaluation = evaluate_predictions(labels, answers, plan.data.class_names, split=split)
+        figures[plan.recipe.metric] = getattr(evaluation, plan.recipe.metric)
+    return figures
+
+
+def _several_labels(plan: Plan, split: str, targets: np.ndarray, answers: np.ndarray) -> dict[str, float]:
+    """The same of multi-label data, and the mean average precision where any image has a label."""
+    names = ["loss", "accuracy", "mean_average_precision"]
+    if split == "validation":
+        names.append(plan.recipe.metric)
+    values = {name: measure(name, targets, answers) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _write_model(plan: Plan, folder: RunFolder, learner: Learner, best: Best) -> None:
     """Write the chosen weights, unless they have not changed since the last time."""
     if best.weights is not None:
         tensors = learner.weights.tensors(best.weights)
+        names, thresholds = plan.data.class_names, thresholds_before(plan.data)
         write_checkpoint(
-            folder.path, Checkpoint(plan.model.config, plan.preprocessing, plan.data.class_names, tensors)
+            folder.path,
+            Checkpoint(plan.model.config, plan.preprocessing, names, tensors, thresholds=thresholds),
         )
         best.weights = None
 
@@ -205,15 +238,24 @@ def _finish(plan: Plan, folder: RunFolder, progress: Progress, best: Best) -> No
     model = read_checkpoint(folder.path).model()
     plan.model.load_state_dict(model.state_dict())
     plan.model.to(plan.compute.device, plan.compute.dtype).eval()
-    names = plan.data.class_names
-    rows, measured = [], {}
-    for split in ("train", "validation", "test"):
+    names, rows, measured = plan.data.class_names, [], {}
+    splits = [split for split in ("validation", "test") if plan.data.split(split)] or ["train"]
+    answered = {split: _answers(plan, split) for split in splits}
+    thresholds = None
+    if plan.data.multi_label:
+        thresholds = thresholds_before(plan.data)
+        if "validation" in answered:
+            thresholds = choose_thresholds(*answered["validation"])
+        write_config(folder.path, plan.model.config, plan.preprocessing, names, thresholds=thresholds)
+    for split, (targets, answers) in answered.items():
         samples = plan.data.split(split)
-        if not samples or (split == "train" and (plan.data.split("validation") or plan.data.split("test"))):
-            continue
-        labels, answers = _answers(plan, split)
         groups = [sample.group for sample in samples] if plan.data.has_groups else None
-        measured[split] = evaluate_predictions(labels, answers, names, split=split, groups=groups)
+        if thresholds is None:
+            measured[split] = evaluate_predictions(targets, answers, names, split=split, groups=groups)
+        else:
+            measured[split] = evaluate_multi_label(
+                targets, answers, names, thresholds, split=split, groups=groups
+            )
         rows += list(zip(samples, answers, strict=True))
     chosen = next(measured[split] for split in ("test", "validation", "train") if split in measured)
     compute = plan.compute
@@ -224,9 +266,9 @@ def _finish(plan: Plan, folder: RunFolder, progress: Progress, best: Best) -> No
         Predictions(
             class_names=names,
             paths=tuple(sample.path for sample, _ in rows),
-            labels=tuple(names[sample.label] for sample, _ in rows),
+            labels=tuple(plan.data.label_text(sample) for sample, _ in rows),
             splits=tuple(sample.split for sample, _ in rows),
-            predicted=tuple(names[int(answer.argmax())] for _, answer in rows),
+            predicted=tuple(Prediction(names, answer, None, thresholds).label for _, answer in rows),
             probabilities=np.stack([answer for _, answer in rows]),
         ),
     )
@@ -238,11 +280,16 @@ def _finish(plan: Plan, folder: RunFolder, progress: Progress, best: Best) -> No
 
 
 def _answers(plan: Plan, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Labels `(images,)` and probabilities `(images, classes)` of a split, by the model as it is."""
+    """What `LabelledImages.targets` says of a split, and the model's probabilities `(images, classes)` as it is."""
     samples = plan.data.split(split)
     batches = evaluation_batches(plan.data, samples, plan.preprocessing, max(64, plan.recipe.batch_size))
-    answers = probabilities(plan.model, batches, plan.preprocessing, plan.compute)
-    return np.array([sample.label for sample in samples]), answers
+    answers = probabilities(plan.model, batches, plan.preprocessing, plan.compute, plan.data.multi_label)
+    return plan.data.targets(samples), answers
+
+
+def thresholds_before(data: LabelledImages) -> tuple[float, ...] | None:
+    """Those of a multi-label classifier before validation has chosen any; None of any other."""
+    return (UNCHOSEN,) * len(data.class_names) if data.multi_label else None
 
 
 @contextmanager

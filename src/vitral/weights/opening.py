@@ -166,8 +166,13 @@ def _foreign(
         other = {"timm": "facebook", "facebook": "timm"}[name]
         if FAMILIES[other].recognise(tensors.keys(), {}):
             assumed["family"] = f"the same tensors may be {other}'s: then say --family {other}"
+    several = reading.class_names and source.config.get("problem_type") == "multi_label_classification"
+    thresholds = (
+        (0.5,) * len(reading.class_names) if several else None
+    )  # as transformers' own pipeline has them
+    origin = Origin(name, form, assumed)
     return Checkpoint(
-        config, preprocessing, reading.class_names, ours, Origin(name, form, assumed), source.tensors
+        config, preprocessing, reading.class_names, ours, origin, source.tensors, thresholds=thresholds
     )
 
 

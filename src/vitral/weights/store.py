@@ -44,6 +44,8 @@ class Checkpoint:
     Args:
         config, preprocessing, tensors: its architecture, what its images go through, and its weights.
         class_names: one for each output; () where the outputs are no classes.
+        thresholds: one a class, the probability from which on an image has it, where an image may have several classes;
+            None where it has exactly one.
         origin: of weights that somebody else's code trained.
         file: where the tensors were read.
     """
@@ -54,6 +56,7 @@ class Checkpoint:
     tensors: dict[str, torch.Tensor]
     origin: Origin | None = None
     file: Path | None = None
+    thresholds: tuple[float, ...] | None = None
 
     def hash(self) -> str | None:
         """SHA-256 of the file with the tensors, or over those of all files that an index names; None without a file."""
@@ -112,6 +115,7 @@ def read_own(source: Source) -> Checkpoint:
         WeightsError: its files are damaged or of a newer format.
     """
     config, preprocessing, class_names = read_config(source.tensors.parent)
+    thresholds = _thresholds(source.config.get("thresholds"), class_names, source.tensors.parent / CONFIG)
     tensors, _ = read_tensors(source.tensors)
     content = source.config.get("origin")
     origin = None
@@ -119,7 +123,19 @@ def read_own(source: Source) -> Checkpoint:
         origin = Origin(
             content["family"], dict(content.get("form") or {}), dict(content.get("assumed") or {})
         )
-    return Checkpoint(config, preprocessing, class_names, tensors, origin, source.tensors)
+    return Checkpoint(config, preprocessing, class_names, tensors, origin, source.tensors, thresholds)
+
+
+def _thresholds(content: Any, class_names: Sequence[str], file: Path) -> tuple[float, ...] | None:
+    """Those of a config.json, where the class names stand beside them; None where it has none."""
+    if content is None:
+        return None
+    if not isinstance(content, Mapping) or set(content) != set(class_names):
+        raise WeightsError(f"{file} has not one threshold a class: restore it from the run")
+    values = [content[name] for name in class_names]
+    if not all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values):
+        raise WeightsError(f"{file} has thresholds that are not between 0 and 1: restore it from the run")
+    return tuple(map(float, values))
 
 
 def read_config(folder: str | Path) -> tuple[ViTConfig, Preprocessing, tuple[str, ...]]:
@@ -156,6 +172,7 @@ def write_config(
     preprocessing: Preprocessing,
     class_names: Sequence[str],
     origin: Origin | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> None:
     """Write config.json into `folder`, whole or not at all."""
     content = {
@@ -165,6 +182,8 @@ def write_config(
         "preprocessing": preprocessing.to_dict(),
         "class_names": list(class_names),
     }
+    if thresholds is not None:
+        content["thresholds"] = dict(zip(class_names, thresholds, strict=True))
     if origin is not None:
         content["origin"] = origin.to_dict()
     write_json(Path(folder) / CONFIG, content)
@@ -177,5 +196,10 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
         file.write(safetensors.torch.save(contiguous, metadata={"format": "pt"}))
     write_config(
-        folder, checkpoint.config, checkpoint.preprocessing, checkpoint.class_names, checkpoint.origin
+        folder,
+        checkpoint.config,
+        checkpoint.preprocessing,
+        checkpoint.class_names,
+        checkpoint.origin,
+        checkpoint.thresholds,
     )

@@ -13,12 +13,14 @@ from vitral.data.loader import evaluation_batches
 from vitral.data.scan import Progress
 from vitral.errors import DataError, UsageError
 from vitral.files import write_json
-from vitral.inference import Classifier, probabilities
+from vitral.inference import Classifier, Prediction, probabilities
 from vitral.language import Sentence, count_of
 from vitral.runs import (
     Evaluation,
+    MultiLabelEvaluation,
     Predictions,
     RunFolder,
+    evaluate_multi_label,
     evaluate_predictions,
     kind_of,
     put_together,
@@ -65,7 +67,7 @@ def evaluate(
 
     Raises:
         UsageError: no such run, or data are needed.
-        DataError: the split has no image.
+        DataError: the split has no image, or its images may have several labels and the model answers with one.
     """
     if split not in SPLITS:
         raise UsageError(f"there is no split {split!r}: choose one of {', '.join(SPLITS)}")
@@ -86,7 +88,7 @@ def evaluate(
         )
         task = _other(folder, opened, split)
     evaluation, answers = _measure(classifier, task)
-    notes = [*task.notes, *_class_notes(evaluation)]
+    notes = [*task.notes, *_kind_notes(classifier, task.data), *_class_notes(evaluation)]
     if warn is not None:
         for note in notes:
             warn(note)
@@ -95,7 +97,7 @@ def evaluate(
     )
     if data is None and not folder.evaluation.exists():
         write_json(folder.evaluation, figures)
-        write_predictions(folder.predictions, _predictions(classifier.class_names, task, answers))
+        write_predictions(folder.predictions, _predictions(classifier, task, answers))
     return figures | {"notes": notes}
 
 
@@ -179,31 +181,74 @@ def _other(folder: RunFolder, data: LabelledImages, split: str) -> _Task:
     return _Task(data, data.split(split), split, BATCH, tuple(notes))
 
 
-def _measure(classifier: Classifier, task: _Task) -> tuple[Evaluation, np.ndarray]:
+def _measure(classifier: Classifier, task: _Task) -> tuple[Evaluation | MultiLabelEvaluation, np.ndarray]:
     """The figures, and the probabilities `(images, classes)` behind them."""
+    if task.data.multi_label and not classifier.multi_label:
+        raise DataError(
+            f"the images of {task.data.spec} may have several labels, and the model answers with one: "
+            "train one on such data, or name DATA with one label an image"
+        )
     data = as_network_takes(task.data, classifier.preprocessing)
     batches = evaluation_batches(data, task.samples, classifier.preprocessing, task.batch)
-    answers = probabilities(classifier.model, batches, classifier.preprocessing, classifier.compute)
+    answers = probabilities(
+        classifier.model,
+        batches,
+        classifier.preprocessing,
+        classifier.compute,
+        classifier.multi_label,
+    )
+    groups = [sample.group for sample in task.samples] if data.has_groups else None
+    truth = [[data.class_names[label] for label in sample.labels] for sample in task.samples]
     number = {name: label for label, name in enumerate(classifier.class_names)}
-    truth = [data.class_names[sample.label] for sample in task.samples]
+    if classifier.thresholds is not None:
+        targets = np.array([[name in names for name in number] for names in truth])
+        evaluation = evaluate_multi_label(
+            targets,
+            answers,
+            classifier.class_names,
+            classifier.thresholds,
+            split=task.split,
+            groups=groups,
+            unknown=[[name for name in names if name not in number] for names in truth],
+        )
+        return evaluation, answers
     evaluation = evaluate_predictions(
-        np.array([number.get(name, -1) for name in truth]),
+        np.array([number.get(name, -1) for (name,) in truth]),
         answers,
         classifier.class_names,
         split=task.split,
-        groups=[sample.group for sample in task.samples] if data.has_groups else None,
-        unknown=[name for name in truth if name not in number],
+        groups=groups,
+        unknown=[name for (name,) in truth if name not in number],
     )
     return evaluation, answers
 
 
-def _class_notes(evaluation: Evaluation) -> list[str]:
+def _kind_notes(classifier: Classifier, data: LabelledImages) -> list[str]:
+    if not classifier.multi_label or data.multi_label:
+        return []
+    return [
+        Sentence(
+            f"{data.spec} has one label an image and the model answers yes or no to each: what a label does not say "
+            "counts as no",
+            f"{data.spec} traz um rótulo por imagem e o modelo responde sim ou não a cada um: o que o rótulo não diz "
+            "conta como não",
+        )
+    ]
+
+
+def _class_notes(evaluation: Evaluation | MultiLabelEvaluation) -> list[str]:
     notes = []
     if evaluation.unknown_classes:
         count = sum(evaluation.unknown_classes.values())
         names = _named(list(evaluation.unknown_classes))
         notes.append(
             Sentence(
+                f"{count:,} labels are of classes that the model does not know and count as wrong: {names}",
+                f"{count_of(count, 'rótulo|rótulos', 'pt')} de classes que o modelo não conhece contam como erro: "
+                f"{_named(list(evaluation.unknown_classes), 'e mais {}')}",
+            )
+            if isinstance(evaluation, MultiLabelEvaluation)
+            else Sentence(
                 f"{count:,} images are of classes that the model does not know and count as wrong: {names}",
                 f"{count_of(count, 'imagem|imagens', 'pt')} de classes que o modelo não conhece contam como erro: "
                 f"{_named(list(evaluation.unknown_classes), 'e mais {}')}",
@@ -219,13 +264,14 @@ def _class_notes(evaluation: Evaluation) -> list[str]:
     return notes
 
 
-def _predictions(class_names: tuple[str, ...], task: _Task, answers: np.ndarray) -> Predictions:
+def _predictions(classifier: Classifier, task: _Task, answers: np.ndarray) -> Predictions:
+    names = classifier.class_names
     return Predictions(
-        class_names=class_names,
+        class_names=names,
         paths=tuple(sample.path for sample in task.samples),
-        labels=tuple(task.data.class_names[sample.label] for sample in task.samples),
+        labels=tuple(map(task.data.label_text, task.samples)),
         splits=tuple(sample.split for sample in task.samples),
-        predicted=tuple(class_names[int(answer.argmax())] for answer in answers),
+        predicted=tuple(Prediction(names, answer, None, classifier.thresholds).label for answer in answers),
         probabilities=answers,
     )
 

@@ -1,12 +1,13 @@
 """What a training is about to do, known before its first step: as plain data, and as text for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vitral.data import SPLITS, LabelledImages, count_folds, fold
 from vitral.device import describe
 from vitral.language import Language, said_in
 from vitral.model.summary import summarise
+from vitral.reporting.content import images_by_fold, images_by_split
 from vitral.reporting.texts import wording_of
 from vitral.runs import machine
 from vitral.training import Plan
@@ -53,13 +54,16 @@ def describe_plan(plan: Plan, options: Options) -> dict[str, Any]:
 
 def describe_data(data: LabelledImages) -> dict[str, Any]:
     """What DATA holds, as run.json keeps it; with folds every image is a test image, and "folds" counts each."""
-    folds = [fold(data, number).counts()["test"] for number in range(1, count_folds(data) + 1)]
+    tested = [fold(data, number) for number in range(1, count_folds(data) + 1)]
+    folds = [one.counts()["test"] for one in tested]
     every = {name: sum(counts[name] for counts in folds) for name in data.class_names}
+    images = {"test": every} if folds else data.counts()
     return {
         "spec": data.spec,
         "name": data.name,
-        "images": {"test": every} if folds else data.counts(),
+        "images": images,
         **({"folds": folds} if folds else {}),
+        **(_sums(data, tested) if data.multi_label else {}),
         "sizes": {name: list(size) for name, size in vars(data.sizes).items()},
         "channels": data.channels,
         "dtype": data.dtype,
@@ -78,7 +82,8 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
 
     data, model, machine = overview["data"], overview["model"], overview["machine"]
     images = data["images"]
-    total = sum(count for by_class in images.values() for count in by_class.values())
+    by_split = images_by_split(data)
+    total = sum(by_split.values())
     classes = list(dict.fromkeys(name for by_class in images.values() for name in by_class))
     sizes = {name: f"{height} × {width}" for name, (height, width) in data["sizes"].items()}
     alike = len(set(sizes.values())) == 1
@@ -91,9 +96,11 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
     folds = data.get("folds", ())
     if 0 < len(folds) <= FOLDS_SHOWN:
         columns = {f"{texts['fold']} {number}": counts for number, counts in enumerate(folds, start=1)}
+        sums = images_by_fold(data)
     else:
         columns = {texts[f"split_{split}"]: images[split] for split in SPLITS if split in images}
-    yield from _table(columns, classes, language)
+        sums = [by_split[split] for split in SPLITS if split in images]
+    yield from _table(columns, sums, classes, language)
     if data["bad_files"]:
         yield texts["bad_files"].format(count=counted("files", len(data["bad_files"]))) + ":"
         for file in data["bad_files"][:FILES_SHOWN]:
@@ -169,8 +176,18 @@ def _machine(overview: dict[str, Any], machine: dict[str, Any], language: Langua
     return ", ".join(parts + ([workers] if overview["workers"] else []))
 
 
-def _table(columns: dict[str, dict[str, int]], classes: list[str], language: Language) -> Iterator[str]:
-    """Images by class and split or fold, the first classes and the sums."""
+def _sums(data: LabelledImages, folds: Sequence[LabelledImages]) -> dict[str, Any]:
+    """How many images there are, as those of several classes count in each of them."""
+    if folds:
+        by_fold = [len(one.split("test")) for one in folds]
+        return {"images_by_split": {"test": sum(by_fold)}, "images_by_fold": by_fold}
+    return {"images_by_split": {split: len(data.split(split)) for split in SPLITS if data.split(split)}}
+
+
+def _table(
+    columns: dict[str, dict[str, int]], sums: Sequence[int], classes: list[str], language: Language
+) -> Iterator[str]:
+    """Images by class and split or fold, the first classes and all images."""
     words, texts = wording_of(language), TEXTS[language]
     counts = list(columns.values())
     rows = [[texts["class"], *columns]]
@@ -179,7 +196,7 @@ def _table(columns: dict[str, dict[str, int]], classes: list[str], language: Lan
     if len(classes) > CLASSES_SHOWN:
         rest = words.number(len(classes) - CLASSES_SHOWN)
         rows.append([texts["more_classes"].format(count=rest), *("" for _ in counts)])
-    rows.append([texts["all"], *(words.number(sum(by_class.values())) for by_class in counts)])
+    rows.append([texts["all"], *map(words.number, sums)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *others in rows:
         cells = [

@@ -24,7 +24,8 @@ def answers(
         unsure_below: adds "unsure" to every row: whether its probability is below this.
 
     Returns:
-        {"path", "label", "probability", "top": [{"label", "probability"}, …]}, or {"path", "error"}.
+        {"path", "label", "probability", "top": [{"label", "probability"}, …]}, with "labels" of a multi-label
+        classifier, or {"path", "error"}.
 
     Raises:
         UsageError: `top` or `unsure_below` out of bounds.
@@ -44,6 +45,7 @@ def answers(
         row: dict[str, Any] = {
             "path": one.path,
             "label": prediction.label,
+            **({"labels": list(prediction.labels)} if classifier.multi_label else {}),
             "probability": prediction.probability,
             "top": [{"label": label, "probability": value} for label, value in prediction.top(top)],
         }
@@ -64,17 +66,18 @@ def write_answers(file: str | Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write answers as .json (the list of rows) or .csv, whole or not at all.
 
     The csv has path, label, probability, unsure (where asked for) and error, then label_2, probability_2 and so on
-    for the classes after the first.
+    for the classes after the first; of a multi-label classifier label is `a|b` and label_1 is there too.
     """
     path = check_output(file)
     if path.suffix.lower() == ".json":
         write_json(path, list(rows))
         return
     further = max((len(row.get("top", ())) for row in rows), default=1)
+    first = 1 if any("labels" in row for row in rows) else 2
     headings = ["path", "label", "probability"]
     headings += ["unsure"] if any("unsure" in row for row in rows) else []
     headings.append("error")
-    for place in range(2, further + 1):
+    for place in range(first, further + 1):
         headings += [f"label_{place}", f"probability_{place}"]
     with written_whole(path) as raw:
         text = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
@@ -86,7 +89,7 @@ def write_answers(file: str | Path, rows: Sequence[dict[str, Any]]) -> None:
                 cells["probability"] = f"{row['probability']:.6f}"
             if "unsure" in row:
                 cells["unsure"] = "yes" if row["unsure"] else "no"
-            for place, one in enumerate(row.get("top", ())[1:], start=2):
+            for place, one in enumerate(row.get("top", ())[first - 1 :], start=first):
                 cells |= {f"label_{place}": one["label"], f"probability_{place}": f"{one['probability']:.6f}"}
             writer.writerow(cells)
         text.flush()

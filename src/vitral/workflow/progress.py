@@ -156,6 +156,8 @@ class Display:
         for split in ("validation", "test"):
             if f"{split}_accuracy" in figures:
                 share = self.words.percent(figures[f"{split}_accuracy"])
+                if f"{split}_mean_average_precision" in figures:
+                    share = f"mAP {self.words.percent(figures[f'{split}_mean_average_precision'])}"
                 parts.append(self.texts[f"{split}_accuracy"].format(value=share))
         parts.append(f"{self.words.number(figures['images_per_second'])} {self.texts['rate']}")
         parts.append(f"{self.words.duration(self.seconds_left)} {self.texts['left']}")

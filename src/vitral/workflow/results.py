@@ -11,30 +11,21 @@ from vitral.workflow.texts import TEXTS
 def result_lines(figures: dict[str, Any], language: Language = "en") -> Iterator[str]:
     """The content of evaluation.json in words: accuracy with its interval and what chance gives, then the rest."""
     words, texts = wording_of(language), TEXTS[language]
-    low, high = figures["accuracy_interval"]
     split = texts[f"split_{figures['split']}"]
-    result = texts["result"].format(
-        accuracy=words.percent(figures["accuracy"]),
-        images=_counted("images", figures["images"], language),
-        low=words.percent(low),
-        high=words.percent(high),
-    )
-    yield f"{split}: {result}; {texts['majority'].format(majority=words.percent(figures['majority_accuracy']))}"
+    images = _counted("images", figures["images"], language)
+    several = "mean_average_precision" in figures
+    first, *others = (_of_several_labels if several else _of_one_label)(figures, images, language)
+    yield f"{split}: {first}"
     if "kind" in figures:
         shares = [run["accuracy"] for run in figures["runs"]]
-        yield texts["mean_of_runs"].format(
+        yield texts["mean_of_runs_multi_label" if several else "mean_of_runs"].format(
             runs=_counted(figures["kind"], len(shares), language),
             mean=words.percent(figures["accuracy_mean"]),
             spread=words.number(100 * figures["accuracy_spread"], 1),
             low=words.percent(min(shares)),
             high=words.percent(max(shares)),
         )
-    measures = {
-        "balanced": words.percent(figures["balanced_accuracy"]),
-        "macro_f1": words.number(figures["macro_f1"], 3),
-        "calibration": words.percent(figures["calibration_error"]),
-    }
-    yield texts["balanced"].format(**measures)
+    yield from others
     if "second_look" in figures:
         yield _counted("second_look", figures["second_look"], language)
 
@@ -55,3 +46,47 @@ def difference_lines(differences: Iterable[dict[str, Any]], language: Language =
 def _counted(key: str, count: int, language: Language) -> str:
     one, more = TEXTS[language][key].split("|")
     return (one if count == 1 else more).format(count=wording_of(language).number(count))
+
+
+def _of_one_label(figures: dict[str, Any], images: str, language: Language) -> Iterator[str]:
+    words, texts = wording_of(language), TEXTS[language]
+    low, high = figures["accuracy_interval"]
+    result = texts["result"].format(
+        accuracy=words.percent(figures["accuracy"]),
+        images=images,
+        low=words.percent(low),
+        high=words.percent(high),
+    )
+    yield f"{result}; {texts['majority'].format(majority=words.percent(figures['majority_accuracy']))}"
+    yield texts["balanced"].format(
+        balanced=words.percent(figures["balanced_accuracy"]),
+        macro_f1=words.number(figures["macro_f1"], 3),
+        calibration=words.percent(figures["calibration_error"]),
+    )
+
+
+def _of_several_labels(figures: dict[str, Any], images: str, language: Language) -> Iterator[str]:
+    words, texts = wording_of(language), TEXTS[language]
+    if figures["mean_average_precision"] is not None:
+        low, high = figures["mean_average_precision_interval"]
+        yield texts["average_precision"].format(
+            value=words.percent(figures["mean_average_precision"]),
+            images=images,
+            low=words.percent(low),
+            high=words.percent(high),
+            chance=words.percent(figures["chance_average_precision"]),
+        )
+    low, high = figures["accuracy_interval"]
+    yield texts["exact_match"].format(
+        value=words.percent(figures["accuracy"]),
+        images=images,
+        low=words.percent(low),
+        high=words.percent(high),
+        label=figures["majority_label"].replace("|", " + ") or "–",
+        majority=words.percent(figures["majority_accuracy"]),
+    )
+    f1 = {
+        name: "–" if figures[name] is None else words.number(figures[name], 3)
+        for name in ("macro_f1", "micro_f1")
+    }
+    yield texts["labels_right"].format(value=words.percent(figures["label_accuracy"]), **f1)

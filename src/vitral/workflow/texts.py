@@ -41,6 +41,8 @@ ENGLISH = {
     "fold": "fold",
     "seed": "seed",
     "mean_of_runs": "{runs}: accuracy {mean} on average, {spread} points of standard deviation, from {low} to {high}",
+    "mean_of_runs_multi_label": "{runs}: all labels right in {mean} on average, {spread} points of standard deviation, "
+    "from {low} to {high}",
     "second_look": "{count} label is worth a second look, see second_look.csv|"
     "{count} labels are worth a second look, see second_look.csv",
     "paired": "{run}: {difference} points of accuracy ({low} to {high}, 95% interval) against {against}, "
@@ -60,6 +62,11 @@ ENGLISH = {
     "split_test": "test",
     "majority": "always answering the commonest class gives {majority}",
     "balanced": "balanced accuracy {balanced}, macro F1 {macro_f1}, calibration error {calibration}",
+    "average_precision": "mean average precision {value} on {images} (95% interval {low} to {high}); "
+    "ranking at random gives {chance}",
+    "exact_match": "all labels right in {value} of {images} (95% interval {low} to {high}); "
+    "always answering {label} gives {majority}",
+    "labels_right": "{value} of the single yes and no answers right, macro F1 {macro_f1}, micro F1 {micro_f1}",
     "unknown": "{count} of classes that the model does not know, counted as wrong: {names}",
     "missing": "no image of: {names}",
     "report": "report",
@@ -122,6 +129,8 @@ PORTUGUESE = {
     "fold": "dobra",
     "seed": "semente",
     "mean_of_runs": "{runs}: acurácia média {mean}, desvio padrão de {spread} pontos, de {low} a {high}",
+    "mean_of_runs_multi_label": "{runs}: todos os rótulos certos em {mean} em média, desvio padrão de {spread} pontos, "
+    "de {low} a {high}",
     "second_look": "{count} rótulo merece ser visto de novo, veja second_look.csv|"
     "{count} rótulos merecem ser vistos de novo, veja second_look.csv",
     "paired": "{run}: {difference} pontos de acurácia (de {low} a {high}, intervalo de 95%) em relação a {against}, "
@@ -141,6 +150,11 @@ PORTUGUESE = {
     "split_test": "teste",
     "majority": "responder sempre a classe mais comum dá {majority}",
     "balanced": "acurácia balanceada {balanced}, F1 macro {macro_f1}, erro de calibração {calibration}",
+    "average_precision": "precisão média (mAP) de {value} em {images} (intervalo de 95%: {low} a {high}); "
+    "ordenar ao acaso dá {chance}",
+    "exact_match": "todos os rótulos certos em {value} de {images} (intervalo de 95%: {low} a {high}); "
+    "responder sempre {label} dá {majority}",
+    "labels_right": "{value} das respostas de sim ou não certas, F1 macro {macro_f1}, F1 micro {micro_f1}",
     "unknown": "{count} de classes que o modelo não conhece, contadas como erros: {names}",
     "missing": "nenhuma imagem de: {names}",
     "report": "relatório",

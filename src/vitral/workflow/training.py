@@ -27,7 +27,9 @@ from vitral.runs import RunFolder, kind_of, versions
 from vitral.training import Event, Listener, Notice, Plan, Recipe, continue_from, prepare
 from vitral.training import run as run_plan
 from vitral.training.checkpoint import has_state
+from vitral.training.multi_label import fitted_recipe
 from vitral.training.recipe import resolve_recipe, to_toml
+from vitral.training.trainer import thresholds_before
 from vitral.weights import DEFAULT, find_source, overrides_from, read_config, write_config
 from vitral.workflow.options import (
     SAID,
@@ -249,7 +251,7 @@ def _ready(
         "display_bands": options.display_bands,
         "progress": display.counting,
     }
-    recipe = resolve(len(data.split("train")))
+    recipe, fitting = fitted_recipe(resolve(len(data.split("train"))), data.multi_label, asked)
     if config is not None:
         start = start_anew(config, data, recipe, options.seed, **values)
     else:
@@ -269,7 +271,7 @@ def _ready(
         time_limit=time_limit,
         seconds_per_step=seconds_per_step,
     )
-    return _Ready(plan, options, start.weights_hash, start.notices)
+    return _Ready(plan, options, start.weights_hash, (*fitting, *start.notices))
 
 
 def _takes_shallow_bands(weights: str) -> bool:
@@ -408,7 +410,13 @@ def _begin(folder: RunFolder, ready: _Ready, overview: dict[str, Any], command: 
     try:
         folder.write_run(_facts(ready, overview, command) | {"state": "running"})
         write_splits(folder.splits, plan.data.samples, plan.data.class_names)
-        write_config(folder.path, plan.model.config, plan.preprocessing, plan.data.class_names)
+        write_config(
+            folder.path,
+            plan.model.config,
+            plan.preprocessing,
+            plan.data.class_names,
+            thresholds=thresholds_before(plan.data),
+        )
         write_batch(folder.batch, *_first_batch(plan))
     except BaseException:
         with suppress(VitralError, OSError):
@@ -448,7 +456,13 @@ def _carry_out(
     run_plan(plan, folder, tell, about=about, resume=resume)
     display.close()
     folder.update_run(notes=list(map(in_both, notes)))
-    classifier = Classifier(plan.model.eval(), plan.preprocessing, plan.data.class_names, plan.compute)
+    classifier = Classifier(
+        plan.model.eval(),
+        plan.preprocessing,
+        plan.data.class_names,
+        plan.compute,
+        thresholds=thresholds_before(plan.data),  # only to show where it looked
+    )
     write_pages(folder, display.language, images_of(plan.data), plan.preprocessing, classifier)
 
 
@@ -493,11 +507,15 @@ def _first_batch(plan: Plan) -> tuple[np.ndarray, list[str]]:
 
 
 def _shares(shares: Sequence[float], names: Sequence[str]) -> str:
-    """A mixed image's label: `pizza 70% + sushi 30%`."""
+    """The labels of a mixed image, or several labels: `pizza 70% + sushi 30%`, `red + round`, `–` for none."""
+    if all(share in (0, 1) for share in shares):
+        return " + ".join(name for share, name in zip(shares, names, strict=True) if share) or "–"
     parts = sorted(
         ((share, name) for share, name in zip(shares, names, strict=True) if share >= 0.005), reverse=True
     )
-    return " + ".join(f"{name} {share:.0%}" for share, name in parts) if len(parts) > 1 else parts[0][1]
+    if len(parts) == 1 and parts[0][0] >= 0.99:
+        return parts[0][1]
+    return " + ".join(f"{name} {share:.0%}" for share, name in parts) or "–"
 
 
 def _refuse_beside_resume(given: Mapping[str, Any]) -> None:

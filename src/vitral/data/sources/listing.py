@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitral.data.labelled import LeftOut
+from vitral.data.labelled import LeftOut, label_names
 from vitral.errors import UsageError
 
 
@@ -17,10 +17,11 @@ class Item:
 
     Args:
         path: unique within the source, see `Sample.path`.
-        label: the class's name, in NFC.
+        label: the class's name, in NFC; in multi-label listings `a|b`, its names sorted, "" for none.
         split: "train", "validation", "test", or None where the source has no splits.
         group: the name that a csv gives, "" where it gives none.
-        section: what must hold a usable image: the class folder ("train/cats"), or the class elsewhere.
+        section: what must hold a usable image: the class folder ("train/cats"), or the class elsewhere; in
+            multi-label listings every class of `label` is one.
         folder: the folder that `--group-by folder` takes as the group; "" for none.
         file: None for images that are no files.
     """
@@ -33,6 +34,11 @@ class Item:
     folder: str = ""
     file: Path | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes of a multi-label listing's item."""
+        return label_names(self.label)
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -44,6 +50,7 @@ class Listing:
         sections: every class folder (or class), those without an image included.
         class_names: the source's own order; None for the alphabet's.
         arrays: one uint8 array (height, width, channels) an item where the images are no files.
+        multi_label: whether `|` in a label separates classes.
     """
 
     name: str
@@ -53,6 +60,7 @@ class Listing:
     arrays: np.ndarray | list[np.ndarray] | None = None
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+    multi_label: bool = False
 
 
 def grouped(items: Sequence[Item], rule: str) -> tuple[Item, ...]:

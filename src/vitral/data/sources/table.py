@@ -1,10 +1,10 @@
-"""Tables: a csv with the columns path and label, and optionally split and group."""
+"""Tables: a csv with the columns path and label, and optionally split and group; `a|b` are two labels."""
 
 import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from vitral.data.labelled import SPLIT_WORDS, LeftOut, same_text, split_of
+from vitral.data.labelled import SPLIT_WORDS, LeftOut, label_names, label_text, same_text, split_of
 from vitral.data.sources.listing import Item, Listing
 from vitral.errors import DataError, UsageError
 from vitral.images import IMAGE_SUFFIXES
@@ -14,6 +14,9 @@ COLUMNS = ("path", "label", "split", "group")
 
 def list_table(file: Path, columns: Mapping[str, str] | None = None) -> Listing:
     """The images that a csv names. Paths are relative to the file; labels are always text.
+
+    A `|` in any label makes the table multi-label: `a|b` has the classes a and b in whatever order, and an empty label
+    is an image of none of the classes. Without one, an empty label is an error.
 
     Args:
         file: comma, semicolon or tab between the columns; UTF-8 or Windows-1252.
@@ -32,6 +35,7 @@ def list_table(file: Path, columns: Mapping[str, str] | None = None) -> Listing:
     reader = csv.reader(_text(file).splitlines(keepends=True), delimiter=_delimiter(file, columns))
     items: dict[str, Item] = {}
     lines: dict[str, int] = {}
+    unlabelled, multi_label = 0, False
     left_out = []
     try:
         headings = next(reader)
@@ -45,19 +49,27 @@ def list_table(file: Path, columns: Mapping[str, str] | None = None) -> Listing:
                     f"{file}, line {line}: {len(cells)} columns under {len(headings)} headings: "
                     "put a cell that holds the separator in double quotes"
                 )
-            item = _item(file, line, {name: _cell(cells, place) for name, place in places.items()})
+            row = {name: _cell(cells, place) for name, place in places.items()}
+            item = _item(file, line, row)
+            multi_label = multi_label or "|" in row["label"]
+            unlabelled = unlabelled or (0 if item.label else line)
             earlier = items.get(item.path)
             if earlier is None:
                 items[item.path], lines[item.path] = item, line
             elif earlier.label != item.label or earlier.split != item.split:
                 raise DataError(
                     f"{file}: {item.path} stands in line {lines[item.path]} as {_said(earlier)} and in line "
-                    f"{line} as {_said(item)}: keep one of them"
+                    f"{line} as {_said(item)}: keep one of them, or write several labels in one line as a|b"
                 )
             else:
                 left_out.append(LeftOut(item.path, f"listed a second time in line {line}"))
     except csv.Error as error:
         raise DataError(f"{file}, line {reader.line_num}: {error}: save it as csv again") from None
+    if unlabelled and not multi_label:
+        raise DataError(
+            f"{file}, line {unlabelled}: the label is empty: fill it in, or delete the line "
+            "(it means none of the classes only in tables with labels such as a|b)"
+        )
     if not items:
         raise DataError(f"{file} has headings but no rows: add one row an image")
     undivided = [path for path, item in items.items() if item.split is None]
@@ -65,15 +77,20 @@ def list_table(file: Path, columns: Mapping[str, str] | None = None) -> Listing:
         raise DataError(
             f"{file}, line {lines[undivided[0]]}: no split, while other lines have one: fill in all or none"
         )
-    sections = tuple(dict.fromkeys(item.label for item in items.values()))
-    return Listing(file.stem, tuple(items.values()), sections, left_out=tuple(left_out))
+    classes = (name for item in items.values() for name in (item.names if multi_label else (item.label,)))
+    return Listing(
+        file.stem,
+        tuple(items.values()),
+        tuple(dict.fromkeys(classes)),
+        left_out=tuple(left_out),
+        multi_label=multi_label,
+    )
 
 
 def _item(file: Path, line: int, row: dict[str, str]) -> Item:
-    for name in ("path", "label"):
-        if not row[name]:
-            raise DataError(f"{file}, line {line}: the {name} is empty: fill it in, or delete the line")
-    label = same_text(row["label"])
+    if not row["path"]:
+        raise DataError(f"{file}, line {line}: the path is empty: fill it in, or delete the line")
+    label = label_text(label_names(same_text(row["label"])))
     split = row.get("split", "")
     if split and split_of(split) is None:
         raise DataError(

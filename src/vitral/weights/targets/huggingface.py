@@ -168,6 +168,8 @@ def settings(checkpoint: Checkpoint, kind: str, name: str) -> dict[str, Any]:
         names = checkpoint.class_names or tuple(f"LABEL_{index}" for index in range(config.num_classes))
         content["id2label"] = {str(index): label for index, label in enumerate(names)}
         content["label2id"] = {label: index for index, label in enumerate(names)}
+    if checkpoint.thresholds is not None:
+        content["problem_type"] = "multi_label_classification"  # its pipeline then takes the sigmoid
     return content
 
 
