@@ -8,8 +8,6 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from vitral.data.labelled import SPLITS, Sample
 from vitral.data.scan import Facts
@@ -240,6 +238,9 @@ def _chains(numbers: np.ndarray) -> np.ndarray:
 
 def _connected(pairs: np.ndarray, count: int) -> np.ndarray:
     """Int (count,): equal numbers for positions that `pairs` (pairs, 2) connect."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     ones = np.ones(len(pairs), dtype=bool)
     graph = coo_array((ones, (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return connected_components(graph, directed=False)[1]
