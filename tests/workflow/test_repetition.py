@@ -18,7 +18,7 @@ from vitral.errors import DataError, UsageError
 from vitral.inference import Classifier
 from vitral.runs import RunFolder, paired_difference, read_predictions, read_second_look
 from vitral.training import EpochDone, Event, StepDone
-from vitral.workflow import Run, compare, evaluate, report, train
+from vitral.workflow import Run, compare, evaluate, report, train, training
 
 Recipe = dict[str, Any]
 MakeFolder = Callable[..., Path]
@@ -289,9 +289,17 @@ def test_the_plan_of_all_is_shown_once_and_each_part_by_its_number(
 
 
 def test_the_time_is_shared_and_all_folds_train_as_long(photos: Path, tmp_path: Path, short: Recipe) -> None:
-    done = train(photos, folds=2, output=tmp_path / "run", time_limit=3.0, **(short | {"epochs": 2000}))
-    spent = [facts(run.path)["seconds"] for run in done.runs]
-    assert all(seconds < 2.5 for seconds in spent)
+    limits = []
+    original = training.run_plan
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            training,
+            "run_plan",
+            lambda plan, *rest, **named: (limits.append(plan.time_limit), original(plan, *rest, **named)),
+        )
+        long = short | {"epochs": 2000, "compile": False}
+        done = train(photos, folds=2, output=tmp_path / "run", time_limit=3.0, **long)
+    assert limits == [1.5, 1.5]
     recipes = [tomllib.loads((run.path / "recipe.toml").read_text()) for run in done.runs]
     assert recipes[0] == recipes[1]
     assert 1 <= recipes[0]["epochs"] < 2000
