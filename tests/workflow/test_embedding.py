@@ -179,6 +179,15 @@ def test_other_vectors_are_kept_apart(headless: Path, run: Run, album: Path, tmp
     assert (out / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_going_on_is_in_the_precision_that_was_begun_with(
+    headless: Path, album: Path, tmp_path: Path, precision: str
+) -> None:
+    embed(headless, album / "red", tmp_path / "out", **(EXACT | {"precision": precision}))
+    done = embed(headless, album, tmp_path / "out", device="cpu", progress=False)
+    assert (done["precision"], done["new"]) == (precision, 48)
+
+
 def test_a_part_that_is_damaged_or_not_ours_is_named(
     headless: Path, run: Run, album: Path, tmp_path: Path
 ) -> None:
@@ -411,5 +420,12 @@ def test_memory_does_not_grow_with_the_number_of_files(headless: Path, album: Pa
 
 def test_neither_torch_nor_pyarrow_is_needed_to_find_images() -> None:
     code = "import sys, vitral.images, vitral.files, vitral.workflow; print({'torch', 'pyarrow'} & {*sys.modules})"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "set()"
+
+
+def test_starting_brings_nothing_that_trains_or_draws() -> None:
+    code = "import sys, vitral.workflow.embedding, vitral.workflow.searching, vitral.workflow.prediction; "
+    code += "print({'torchvision', 'matplotlib', 'torch._dynamo'} & {*sys.modules})"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"

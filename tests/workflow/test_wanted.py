@@ -23,17 +23,18 @@ def test_a_set_of_paths_answers_as_a_set_does(monkeypatch: pytest.MonkeyPatch) -
     assert not paths.add("name that is no UTF-8 \udcff.jpg")
 
 
-def test_a_hundred_thousand_paths_take_few_megabytes() -> None:
+def test_a_path_takes_sixteen_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wanted, "_RECENT", 10_000)
     tracemalloc.start()
     paths = PathSet()
     try:
-        for number in range(2 * wanted._RECENT):
+        for number in range(20_000):
             paths.add(f"a folder with a long name/and another one in it/photograph {number:09d}.jpg")
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(paths) == 2 * wanted._RECENT
-    assert held < 17 * len(paths)
+    assert len(paths) == 20_000
+    assert held < 20_000 * 17
 
 
 def test_images_are_found_one_after_the_other(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def embed(
         overwrite: Start anew, without the vectors that lie in the folder.
         workers: Threads that read images; default: one a core.
         device: auto, cpu, cuda (cuda:1) or mps.
-        precision: Of the computation; auto: bf16 where the device multiplies it natively.
+        precision: Of the computation; auto: what the folder's vectors have, at first bf16 where it is faster.
         image_size: Pixels, or HEIGHTxWIDTH, that the network sees; default: the weights' own.
         language: en or pt, of what people read; default: the system's.
         json: Print what was done as JSON.

@@ -1,14 +1,17 @@
 """Images through a network: normalisation on the device, and probabilities for any number of batches."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitral.data.loader import Batch
 from vitral.device import Compute
 from vitral.images import Preprocessing
+
+if TYPE_CHECKING:  # at run time it would bring torchvision along, which takes longer to import than the rest
+    from vitral.data.loader import Batch
 
 
 class Normalise:
@@ -35,7 +38,7 @@ class Normalise:
 @torch.no_grad()
 def probabilities(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: "Iterable[Batch]",
     preprocessing: Preprocessing,
     compute: Compute,
     multi_label: bool = False,

@@ -1,9 +1,16 @@
-"""Figures and pages for people, from a run folder."""
+"""Figures and pages for people, from a run folder.
 
-from vitral.reporting.comparison import compare, write_comparison
-from vitral.reporting.figures import write_batch, write_curves
-from vitral.reporting.repetition import write_repetition
-from vitral.reporting.report import write_report
+What stands here is imported when it is first used: its texts are read where nothing is drawn, too.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitral.reporting.comparison import compare, write_comparison
+    from vitral.reporting.figures import write_batch, write_curves
+    from vitral.reporting.repetition import write_repetition
+    from vitral.reporting.report import write_report
 
 __all__ = [
     "compare",
@@ -13,3 +20,18 @@ __all__ = [
     "write_repetition",
     "write_report",
 ]
+
+_HOMES = {
+    "compare": "comparison",
+    "write_batch": "figures",
+    "write_comparison": "comparison",
+    "write_curves": "figures",
+    "write_repetition": "repetition",
+    "write_report": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vitral.reporting' has no attribute {name!r}")
+    return getattr(import_module(f"vitral.reporting.{_HOMES[name]}"), name)

@@ -62,7 +62,8 @@ def embed(
         pool: "token", "average" or "token_average"; None: what the network's own head sees.
         overwrite: start anew, without the vectors that lie in the folder.
         workers: threads that read images; None: one a core.
-        device, precision, image_size, said: as for `Classifier.load`.
+        device, image_size, said: as for `Classifier.load`.
+        precision: the same; "auto" is that of the vectors which lie in the folder.
         language: "en" or "pt", of the bar.
         progress: whether to show one, on standard error.
 
@@ -78,11 +79,16 @@ def embed(
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers} reads no image: give 1 or more")
     words = [os.fspath(word) for word in ([images] if isinstance(images, (str, PathLike)) else images)]
+    folder = Path(output)
+    there = None if overwrite else read_description(folder)
+    if (
+        there is not None and precision == "auto"
+    ):  # which may be measured, and come out otherwise the next time
+        precision = there.precision
     overrides = overrides_from(said)
     checkpoint = read_checkpoint(os.fspath(weights), overrides, image_size)
     embedder = Embedder.of(checkpoint, pool=pool, device=device, precision=precision, image_size=image_size)
     made = describe_making(os.fspath(weights), checkpoint, overrides, image_size, embedder)
-    folder = Path(output)
     began = monotonic()
     with locked(folder / LOCK), Display(choose_language(language), shown=progress) as display:
         if overwrite:

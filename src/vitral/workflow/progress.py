@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from vitral.language import Language, said_in
 from vitral.reporting.texts import wording_of
 from vitral.training import EpochDone, Event, Notice, StepDone
-from vitral.workflow.overview import overview_lines
 from vitral.workflow.texts import TEXTS
 
 # Looking at the images shows a bar only when it takes longer than this.
@@ -78,6 +77,9 @@ class Display:
 
     def overview(self, overview: dict[str, Any]) -> None:
         """The overview before the first step."""
+        # What trains and augments comes with it, seconds of imports that nobody else who shows a bar needs.
+        from vitral.workflow.overview import overview_lines
+
         self.close()
         self.epochs = overview["epochs"]
         for line in overview_lines(overview, self.language):
