@@ -17,11 +17,20 @@ if TYPE_CHECKING:
     from vitral.inference import Classifier, Embedder
     from vitral.model import create_model
     from vitral.weights import load_model
-    from vitral.workflow import train
+    from vitral.workflow import probe, train
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "Embedder", "VitralError", "__version__", "create_model", "load_model", "train"]
+__all__ = [
+    "Classifier",
+    "Embedder",
+    "VitralError",
+    "__version__",
+    "create_model",
+    "load_model",
+    "probe",
+    "train",
+]
 
 _HOMES = {
     "Classifier": "vitral.inference",
@@ -29,6 +38,7 @@ _HOMES = {
     "VitralError": "vitral.errors",
     "create_model": "vitral.model",
     "load_model": "vitral.weights",
+    "probe": "vitral.workflow",
     "train": "vitral.workflow",
 }
 

@@ -50,6 +50,15 @@ from vitral.model import VARIANTS, VisionTransformer, ViTConfig, config_for, cre
         ({"position_embedding": "sincos_2d", "dim": 30, "heads": 3}, ["sincos_2d", "30"]),
         ({"position_embedding": "sincos_2d", "dim": 4, "heads": 1}, ["sincos_2d", "4"]),
         ({"position_embedding": "rope", "dim": 36, "heads": 6}, ["rope", "6"]),
+        ({"feature_layers": 0}, ["feature_layers", "0", "12"]),
+        ({"feature_layers": 13}, ["feature_layers", "13", "12"]),
+        ({"feature_layers": 2, "norm_after_pool": True}, ["feature_layers", "norm_after_pool"]),
+        ({"feature_layers": 2, "pool": "attention"}, ["feature_layers", "attention"]),
+        ({"neighbours": 0, "examples": 3}, ["neighbours", "0"]),
+        ({"neighbours": 5}, ["5 neighbours", "examples"]),
+        ({"neighbours": 5, "examples": 4}, ["5 neighbours", "4 examples"]),
+        ({"neighbours": 1, "examples": 4, "num_classes": 0}, ["num_classes"]),
+        ({"neighbours": 1, "examples": 4, "representation_size": 8}, ["representation_size"]),
     ],
 )
 def test_impossible_configuration_names_the_field_and_the_value(changes, words):
@@ -70,7 +79,7 @@ def test_configuration_cannot_be_changed_behind_the_models_back():
 
 
 def test_configuration_survives_a_json_file():
-    config = ViTConfig(
+    everything = ViTConfig(
         image_size=(160, 224), patch_size=(1, 2), channels=5, layers=2, dim=64, mlp_dim=100, heads=4, num_classes=0,
         pool="average", representation_size=7, activation="gelu_tanh", position_embedding="learned_rope",
         norm_epsilon=1e-5, dropout=0.1, attention_dropout=0.2, drop_path=0.3, position_interpolation="bicubic",
@@ -78,12 +87,17 @@ def test_configuration_survives_a_json_file():
         pre_norm=True, qkv_bias="no_key", norm_in_attention=True, layer_scale=0.1, gated_mlp=True, norm_in_mlp=True,
         norm_after_pool=True, resnet_layers=(3, 4), resnet_form="timm",
     )  # fmt: skip
-    fields = {field.name: field.default for field in dataclasses.fields(config)}
-    same = [name for name, default in fields.items() if getattr(config, name) == default]
-    assert same == ["class_token"]  # without which there is no distillation token
-    again = ViTConfig.from_dict(json.loads(json.dumps(config.to_dict())))
-    assert again == config
-    assert hash(again) == hash(config)
+    # What does not go together with some of these.
+    remembering = ViTConfig(
+        image_size=32, layers=3, pool="average", class_token=False, feature_layers=2, neighbours=5, examples=9
+    )
+    fields = {field.name: field.default for field in dataclasses.fields(ViTConfig)}
+    for config in (everything, remembering):
+        again = ViTConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+        assert again == config
+        assert hash(again) == hash(config)
+    for name, default in fields.items():
+        assert getattr(everything, name) != default or getattr(remembering, name) != default
 
 
 def test_configuration_written_by_someone_else_is_refused():

@@ -49,6 +49,7 @@ VARIANTS = {
         "pool": "average",
     },
     "DINOv3": {"position_embedding": "rope", "qkv_bias": "none", "layer_scale": 1e-5},
+    "features of three layers": {"feature_layers": 3, "pool": "token_average"},
     "hybrid": {"resnet_layers": (2, 1), "patch_size": 1},
     "hybrid, the root alone": {"resnet_layers": (), "patch_size": 2},
 }

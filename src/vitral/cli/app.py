@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "demo": "Train, evaluate, predict and explain on real digits: the main job, start to end.",
     "train": "Train a model from scratch, or fine-tune one.",
+    "probe": "Fit a classifier to the features of a network that stays as it is.",
     "evaluate": "Measure a run on a split of its own data or of other data.",
     "predict": "Say what images show.",
     "report": "Write a run as one self-contained HTML page.",

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from vitral.cli.output import print_result
 from vitral.cli.recipe_options import RecipeOptions
+from vitral.cli.values import seeds_from
 from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
 from vitral.errors import UsageError
 from vitral.language import choose_language
@@ -165,15 +166,6 @@ def _print_recipe(
     values = resolved.to_dict()
     print_result(values, as_json, lambda console: console.print(to_toml(values), end=""))
     return 0
-
-
-def seeds_from(text: str | None) -> tuple[int, ...] | None:
-    """`0,1,2` as numbers."""
-    if text is None:
-        return None
-    if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", text, re.ASCII):
-        raise UsageError(f"--seeds {text} is no list of numbers: write them as 0,1,2")
-    return tuple(map(int, text.split(",")))
 
 
 def _seconds(text: str | None) -> float | None:

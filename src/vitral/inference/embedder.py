@@ -91,7 +91,7 @@ class Embedder:
     @property
     def dim(self) -> int:
         """The length of a vector."""
-        return self.model.config.dim * (2 if self.pooling == "token_average" else 1)
+        return self.model.config.feature_dim * (2 if self.pooling == "token_average" else 1)
 
     @property
     def pooling(self) -> str:

@@ -86,6 +86,9 @@ class ViTConfig:
         None  # hybrid: units in each stage of the stem; (): its root alone
     )
     resnet_form: str = "authors"  # or "timm": where epsilon enters in the stem's convolutions and norms
+    feature_layers: int = 1  # the last so many layers' tokens stand side by side in the features (DINOv2)
+    neighbours: int | None = None  # the head lets so many nearest neighbours vote, see `NeighbourHead`
+    examples: int | None = None  # among this many features that it keeps
 
     def __post_init__(self) -> None:
         for name in ("image_size", "patch_size", "rope_grid"):
@@ -95,8 +98,10 @@ class ViTConfig:
         self._require(
             lambda value: _is_count(value, least=0), "a whole number, 0 or more", "num_classes", "registers"
         )
-        if self.representation_size is not None:
-            self._require(_is_count, "None or a whole number, 1 or more", "representation_size")
+        for name in ("representation_size", "neighbours", "examples"):
+            self._require(
+                lambda value: value is None or _is_count(value), "None or a whole number, 1 or more", name
+            )
         self._require(lambda value: 0 <= value < 1, "in [0, 1)", "dropout", "attention_dropout", "drop_path")
         self._require(lambda value: value > 0, "positive", "norm_epsilon")
         self._require(lambda value: value is None or _is_number(value), "None or a number", "layer_scale")
@@ -111,6 +116,7 @@ class ViTConfig:
         self._check_sizes()
         self._check_tokens()
         self._check_positions()
+        self._check_head()
 
     def _check_sizes(self) -> None:
         if self.resnet_layers is not None:
@@ -144,6 +150,28 @@ class ViTConfig:
                 f"None or a whole number from 0 to {self.special_tokens}, the special tokens",
                 "special_positions",
             )
+
+    def _check_head(self) -> None:
+        self._require(
+            lambda value: _is_count(value) and value <= self.layers,
+            f"a whole number from 1 to {self.layers}, the layers",
+            "feature_layers",
+        )
+        if self.feature_layers > 1 and (self.norm_after_pool or self.pool == "attention"):
+            what = "norm_after_pool" if self.norm_after_pool else f'pool "{self.pool}"'
+            raise ConfigError(f"{what} goes with the last layer alone: set feature_layers=1")
+        if (self.neighbours is None) != (self.examples is None) or (self.neighbours or 0) > (
+            self.examples or 0
+        ):
+            raise ConfigError(
+                f"{self.neighbours} neighbours among {self.examples} examples: give both, no more neighbours than "
+                "examples"
+            )
+        if self.neighbours is not None:
+            if not self.num_classes:
+                raise ConfigError("neighbours vote for classes: set num_classes")
+            if self.representation_size is not None:
+                raise ConfigError("neighbours are compared by the features: leave representation_size out")
 
     def _check_positions(self) -> None:
         kind = f'position_embedding "{self.position_embedding}"'
@@ -199,7 +227,12 @@ class ViTConfig:
     @property
     def pooled_dim(self) -> int:
         """The size of the representation that `VisionTransformer.pool` gives."""
-        return 2 * self.dim if self.pool == "token_average" else self.dim
+        return 2 * self.feature_dim if self.pool == "token_average" else self.feature_dim
+
+    @property
+    def feature_dim(self) -> int:
+        """The size of one token in the features: D, once for each of the `feature_layers`."""
+        return self.feature_layers * self.dim
 
     @property
     def head_dim(self) -> int:

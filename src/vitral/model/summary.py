@@ -81,7 +81,8 @@ def _layers(config: ViTConfig) -> Iterator[LayerSummary]:
         yield LayerSummary(f"{block}.mlp", sequence, *_mlp(config, tokens))
         if config.layer_scale is not None:
             yield LayerSummary(f"{block}.mlp_scale", sequence, dim, 0)
-    yield LayerSummary("norm", (dim,) if config.norm_after_pool else sequence, 2 * dim, 0)
+    normed = (dim,) if config.norm_after_pool else (tokens, config.feature_dim)
+    yield LayerSummary("norm", normed, 2 * dim, 0)
     if config.pool == "attention":
         parameters, multiply_adds = _mlp(config, 1)
         parameters += dim + 4 * _dense(dim, dim) + 2 * dim
@@ -92,7 +93,11 @@ def _layers(config: ViTConfig) -> Iterator[LayerSummary]:
         yield LayerSummary(
             "representation", (width,), _dense(config.pooled_dim, width), config.pooled_dim * width
         )
-    if config.num_classes:
+    if config.neighbours is not None and config.examples is not None:
+        # What it remembers is not learned: a product with each, and the votes of the nearest.
+        products = config.examples * width + config.neighbours * config.num_classes
+        yield LayerSummary("head", (config.num_classes,), 0, products)
+    elif config.num_classes:
         for name in ("head", "distillation_head") if config.pool == "distilled" else ("head",):
             parameters, products = _dense(width, config.num_classes), width * config.num_classes
             yield LayerSummary(name, (config.num_classes,), parameters, products)

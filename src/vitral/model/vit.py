@@ -10,6 +10,7 @@ from vitral.errors import UsageError
 from vitral.model.config import ViTConfig, config_for
 from vitral.model.embedding import Embedding, check_images, rotary_2d, sincos_2d
 from vitral.model.encoder import AttentionPooling, EncoderBlock
+from vitral.model.heads import NeighbourHead
 from vitral.model.initialisation import initialise
 
 
@@ -60,7 +61,8 @@ class VisionTransformer(nn.Module):
             self.representation = nn.Linear(config.dim, config.representation_size)
         self.attention_pooling = AttentionPooling(config) if config.pool == "attention" else None
         self.head = self._new_head()
-        self.distillation_head = self._new_head() if config.pool == "distilled" else None
+        two_heads = config.pool == "distilled" and config.neighbours is None
+        self.distillation_head = self._new_head() if two_heads else None
         self.rotation: Tensor | None
         self.register_buffer("rotation", rotary_2d(config) if config.rotary else None, persistent=False)
         initialise(self)
@@ -75,13 +77,19 @@ class VisionTransformer(nn.Module):
         return self.embedding(images)
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Equations 2 and 3, L times, and the final norm unless it follows the pooling: `(batch, tokens, dim)`."""
+        """Equations 2 and 3, L times, and the final norm unless it follows the pooling: `(batch, tokens, dim)`.
+
+        Where `ViTConfig.feature_layers` is above 1, what the last so many layers put out, each after the final norm,
+        side by side: `(batch, tokens, feature_layers * dim)`.
+        """
+        outputs = []
         for block in self.blocks:
             tokens = block(tokens, self.rotation)
-        return self._final_norm(tokens)
+            outputs = [*outputs, tokens][-self.config.feature_layers :]
+        return self._features(outputs)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Tokens `(batch, special + patches, dim)` after the final norm, special tokens first."""
+        """Tokens after the final norm, special tokens first: `(batch, special + patches, dim)`, see `encode`."""
         return self.encode(self.embed(images))
 
     def pool(self, features: Tensor, kind: str | None = None) -> Tensor:
@@ -94,7 +102,8 @@ class VisionTransformer(nn.Module):
         Returns:
             `(batch, dim)`, by `ViTConfig.pool`: "token", the class token; "average", that of the patches (appendix
             D.3); "attention", see `AttentionPooling`; "distilled", the average of class and distillation token. Or
-            `(batch, 2 dim)`: "token_average", class token and average of the patches side by side (DINOv2).
+            `(batch, 2 dim)`: "token_average", class token and average of the patches side by side (DINOv2). All of it
+            `feature_layers` times as wide.
         """
         patches, kind = features[:, self.config.special_tokens :], kind or self.config.pool
         if kind == "token":
@@ -132,17 +141,18 @@ class VisionTransformer(nn.Module):
             layers: which, counted from 0 or from the end with -1; None means all.
 
         Returns:
-            Tokens `(batch, tokens, dim)` after the final norm, and one `(batch, heads, tokens, tokens)` a layer asked
-            for, in that order, in the graph.
+            Tokens `(batch, tokens, dim)` after the final norm, as `encode` gives them, and one
+            `(batch, heads, tokens, tokens)` a layer asked for, in that order, in the graph.
         """
         wanted = self._layers(layers)
-        tokens, found = self.embed(images), {}
+        tokens, found, outputs = self.embed(images), {}, []
         for index, block in enumerate(cast("list[EncoderBlock]", self.blocks)):
             if index in wanted:
                 tokens, found[index] = block.forward_attention(tokens, self.rotation)
             else:
                 tokens = block(tokens, self.rotation)
-        return self._final_norm(tokens), tuple(found[index] for index in wanted)
+            outputs = [*outputs, tokens][-self.config.feature_layers :]
+        return self._features(outputs), tuple(found[index] for index in wanted)
 
     def forward_intermediates(
         self, images: Tensor, layers: Iterable[int] | None = None, norm: bool = False
@@ -184,19 +194,29 @@ class VisionTransformer(nn.Module):
         self.config = config
 
     def replace_head(self, num_classes: int) -> None:
-        """A new head of zeros for other classes, without the pre-training layer (section 3.2)."""
-        self.config = self.config.replace(num_classes=num_classes, representation_size=None)
+        """A new linear head of zeros for other classes, without the pre-training layer (section 3.2)."""
+        self.config = self.config.replace(
+            num_classes=num_classes, representation_size=None, neighbours=None, examples=None
+        )
         self.representation = None
         example = self.norm.weight  # the same device and precision
         self.head = self._new_head().to(example)
-        self.distillation_head = self.distillation_head and self._new_head().to(example)
+        self.distillation_head = self._new_head().to(example) if self.config.pool == "distilled" else None
         for head in (self.head, self.distillation_head):
             for parameter in head.parameters() if head is not None else ():
                 nn.init.zeros_(parameter)
 
     def _new_head(self) -> nn.Module:
-        width, classes = self.config.representation_size or self.config.pooled_dim, self.config.num_classes
+        config = self.config
+        width, classes = config.representation_size or config.pooled_dim, config.num_classes
+        if config.neighbours is not None and config.examples is not None:
+            return NeighbourHead(width, classes, config.neighbours, config.examples)
         return nn.Linear(width, classes) if classes else nn.Identity()
+
+    def _features(self, outputs: list[Tensor]) -> Tensor:
+        """The last layers' outputs, normed, side by side: `(batch, tokens, feature_layers * dim)`."""
+        normed = [self._final_norm(tokens) for tokens in outputs]
+        return normed[0] if len(normed) == 1 else torch.cat(normed, dim=-1)
 
     def _final_norm(self, tokens: Tensor) -> Tensor:
         return tokens if self.config.norm_after_pool else self.norm(tokens)

@@ -75,6 +75,7 @@ def report_content(
         "measures": _measures(evaluation, words),
         "facts": _facts(run, words, language),
         "curves": _curves(run, words),
+        "shots": _shots(evaluation, words),
         "confusion": _confusion(evaluation, words),
         "classes": list(evaluation["per_class"].items()) if evaluation else [],
         "variant": "_multi_label" if run.multi_label else "",
@@ -189,7 +190,14 @@ def _facts(run: RunContent, words: Wording, language: Language) -> list[dict[str
             _input(run.config, words),
         )
         say("start", model.get("weights") or words["random_weights"])
-    if facts.get("seconds") is not None:
+    if facts.get("seconds") is not None and "method" in run.recipe:
+        duration = words.duration(facts["seconds"])
+        say(
+            "training",
+            words.say("probe_length", method=run.recipe["method"], duration=duration),
+            _settled(run, words),
+        )
+    elif facts.get("seconds") is not None:
         length = words.say(
             "training_length",
             done=_done(run, words),
@@ -248,6 +256,31 @@ def _chosen(run: RunContent, words: Wording) -> str:
     metric = run.facts["best"]["metric"]
     name = words.words.get(metric, metric)
     return words.say("training_best", epoch=words.number(run.best_epoch), metric=name)
+
+
+def _settled(run: RunContent, words: Wording) -> str | None:
+    """What a probe chose by the answers to images that it had left out."""
+    for name, form in (("strength", words.significant), ("neighbours", words.number)):
+        if run.recipe.get(name) is not None:
+            return words.say(f"probe_{name}", value=form(run.recipe[name]))
+    return None
+
+
+def _shots(evaluation: dict[str, Any] | None, words: Wording) -> list[list[str]]:
+    """Accuracy after few images a class: their number, draws, mean, standard deviation, least and most."""
+    rows = []
+    for one in (evaluation or {}).get("shots", ()):
+        deviation = one["standard_deviation"]
+        rows.append(
+            [
+                words["all_images"] if one["shots"] == "all" else words.number(one["shots"]),
+                words.number(one["draws"]),
+                words.percent(one["mean"]),
+                "–" if deviation is None else words.percent(deviation),
+                f"{words.percent(one['minimum'])} – {words.percent(one['maximum'])}",
+            ]
+        )
+    return rows
 
 
 def _curves(run: RunContent, words: Wording) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from vitral.runs.machine import machine, versions
 from vitral.runs.multi_label import LabelFigures, MultiLabelEvaluation, evaluate_multi_label
 from vitral.runs.predictions import Predictions, read_predictions, write_predictions
 from vitral.runs.repetition import kind_of, put_together, share_right
+from vitral.runs.results import write_results
 from vitral.runs.second_look import DoubtfulLabel, doubtful_labels, read_second_look
 from vitral.runs.thresholds import choose_thresholds
 
@@ -32,4 +33,5 @@ __all__ = [
     "share_right",
     "versions",
     "write_predictions",
+    "write_results",
 ]

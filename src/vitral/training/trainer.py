@@ -11,17 +11,10 @@ import numpy as np
 from vitral.data import LabelledImages
 from vitral.data.loader import evaluation_batches
 from vitral.errors import UsageError, VitralError
-from vitral.files import write_json, write_text
-from vitral.inference import Prediction, probabilities
+from vitral.files import write_text
+from vitral.inference import probabilities
 from vitral.language import Sentence
-from vitral.runs import (
-    Predictions,
-    RunFolder,
-    choose_thresholds,
-    evaluate_multi_label,
-    evaluate_predictions,
-    write_predictions,
-)
+from vitral.runs import RunFolder, choose_thresholds, evaluate_predictions, write_results
 from vitral.runs.multi_label import measure
 from vitral.runs.thresholds import UNCHOSEN
 from vitral.training.checkpoint import Best, load_state, save_state
@@ -238,7 +231,6 @@ def _finish(plan: Plan, folder: RunFolder, progress: Progress, best: Best) -> No
     model = read_checkpoint(folder.path).model()
     plan.model.load_state_dict(model.state_dict())
     plan.model.to(plan.compute.device, plan.compute.dtype).eval()
-    names, rows, measured = plan.data.class_names, [], {}
     splits = [split for split in ("validation", "test") if plan.data.split(split)] or ["train"]
     answered = {split: _answers(plan, split) for split in splits}
     thresholds = None
@@ -246,31 +238,17 @@ def _finish(plan: Plan, folder: RunFolder, progress: Progress, best: Best) -> No
         thresholds = thresholds_before(plan.data)
         if "validation" in answered:
             thresholds = choose_thresholds(*answered["validation"])
+        names = plan.data.class_names
         write_config(folder.path, plan.model.config, plan.preprocessing, names, thresholds=thresholds)
-    for split, (targets, answers) in answered.items():
-        samples = plan.data.split(split)
-        groups = [sample.group for sample in samples] if plan.data.has_groups else None
-        if thresholds is None:
-            measured[split] = evaluate_predictions(targets, answers, names, split=split, groups=groups)
-        else:
-            measured[split] = evaluate_multi_label(
-                targets, answers, names, thresholds, split=split, groups=groups
-            )
-        rows += list(zip(samples, answers, strict=True))
-    chosen = next(measured[split] for split in ("test", "validation", "train") if split in measured)
     compute = plan.compute
-    figures = chosen.to_dict(device=str(compute.device), backend="torch", precision=compute.precision)
-    write_json(folder.evaluation, figures)
-    write_predictions(
-        folder.predictions,
-        Predictions(
-            class_names=names,
-            paths=tuple(sample.path for sample, _ in rows),
-            labels=tuple(plan.data.label_text(sample) for sample, _ in rows),
-            splits=tuple(sample.split for sample, _ in rows),
-            predicted=tuple(Prediction(names, answer, None, thresholds).label for _, answer in rows),
-            probabilities=np.stack([answer for _, answer in rows]),
-        ),
+    write_results(
+        folder,
+        plan.data,
+        {split: answers for split, (_, answers) in answered.items()},
+        thresholds,
+        device=str(compute.device),
+        backend="torch",
+        precision=compute.precision,
     )
     folder.update_run(
         state="finished",

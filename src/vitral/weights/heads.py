@@ -16,7 +16,8 @@ def match_head(
     """Give the model a head for the classes `wanted`, in place, matched by name and never by position.
 
     Args:
-        model: its head has one row for each of `known`, or it has none.
+        model: its head has one row for each of `known`, or it has none. A head of neighbours has no rows: for
+            other classes it gives way to a linear one.
         known: names of its classes; () where nobody knows them.
         wanted: names of the new ones.
         bias: of the rows that start anew.
@@ -36,6 +37,8 @@ def match_head(
     kept = [name for name in wanted if name in known]
     if known == wanted:
         return kept
+    if model.config.neighbours is not None:
+        kept = []
     old = [model.head, model.distillation_head]
     representation, size = model.representation, model.config.representation_size
     model.replace_head(len(wanted))

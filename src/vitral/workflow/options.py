@@ -15,6 +15,7 @@ from vitral.data.scan import Progress
 from vitral.errors import UsageError, VitralError
 from vitral.runs import RunFolder
 from vitral.training import Recipe
+from vitral.transfer import ProbeRecipe
 from vitral.weights import Overrides
 
 # What can be said about weights, but for what a recipe says already.
@@ -91,8 +92,8 @@ class Options:
         )
 
 
-def read_options(folder: RunFolder) -> tuple[Options, Recipe]:
-    """What a run was asked to do, and by which recipe.
+def read_options(folder: RunFolder) -> tuple[Options, Recipe | ProbeRecipe]:
+    """What a run was asked to do, and by which recipe: of a training, or of a probe.
 
     Raises:
         UsageError: the folder holds no run.
@@ -100,14 +101,15 @@ def read_options(folder: RunFolder) -> tuple[Options, Recipe]:
     """
     folder.read_run()
     own = {field.name for field in fields(Options)} - {"said"}
-    taught = {field.name for field in fields(Recipe)}
     try:
         lines = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
         values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in lines.items()}
         given: dict[str, Any] = {name: value for name, value in values.items() if name in own}
         said: dict[str, Any] = {name: value for name, value in values.items() if name in SAID}
         options = Options(**given, said=Overrides(**said))
-        return options, Recipe(**{name: value for name, value in values.items() if name in taught})
+        kind = ProbeRecipe if "method" in values else Recipe
+        taught = {field.name for field in fields(kind)}
+        return options, kind(**{name: value for name, value in values.items() if name in taught})
     except (OSError, ValueError, TypeError) as error:
         raise VitralError(f"{folder.recipe} cannot be read ({error}): restore it, or train anew") from error
 

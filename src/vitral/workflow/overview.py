@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vitral.data import SPLITS, LabelledImages, count_folds, fold
-from vitral.device import describe
+from vitral.device import Compute, describe
 from vitral.language import Language, said_in
 from vitral.model.summary import summarise
 from vitral.reporting.content import images_by_fold, images_by_split
@@ -32,13 +32,7 @@ def describe_plan(plan: Plan, options: Options) -> dict[str, Any]:
             "channels": config.channels,
         },
         "recipe": plan.recipe.to_dict(),
-        "machine": machine()
-        | {
-            "device": describe(compute.device),
-            "device_reason": compute.device_reason,
-            "precision": compute.precision,
-            "precision_reason": compute.precision_reason,
-        },
+        "machine": describe_machine(compute),
         "compile": plan.compiled,
         "compile_reason": plan.compile_reason,
         "workers": plan.workers,
@@ -72,13 +66,19 @@ def describe_data(data: LabelledImages) -> dict[str, Any]:
     }
 
 
+def describe_machine(compute: Compute) -> dict[str, Any]:
+    """The machine, and what of it computes in which precision and why, as run.json keeps it."""
+    return machine() | {
+        "device": describe(compute.device),
+        "device_reason": compute.device_reason,
+        "precision": compute.precision,
+        "precision_reason": compute.precision_reason,
+    }
+
+
 def overview_lines(overview: dict[str, Any], language: Language = "en") -> Iterator[str]:
     """The overview as people read it, line by line."""
     words, texts = wording_of(language), TEXTS[language]
-
-    def counted(key: str, count: int) -> str:
-        one, more = texts[key].split("|")
-        return (one if count == 1 else more).format(count=words.number(count))
 
     data, model, machine = overview["data"], overview["model"], overview["machine"]
     images = data["images"]
@@ -88,10 +88,10 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
     sizes = {name: f"{height} × {width}" for name, (height, width) in data["sizes"].items()}
     alike = len(set(sizes.values())) == 1
     yield f"{data['spec']}: " + texts["data"].format(
-        images=counted("images", total),
+        images=_counted("images", total, language),
         classes=words.number(len(classes)),
         sizes=sizes["median"] if alike else texts["sizes"].format(**sizes),
-        colours=_colours(data, language, counted("channels", data["channels"])),
+        colours=_colours(data, language, _counted("channels", data["channels"], language)),
     )
     folds = data.get("folds", ())
     if 0 < len(folds) <= FOLDS_SHOWN:
@@ -102,13 +102,13 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
         sums = [by_split[split] for split in SPLITS if split in images]
     yield from _table(columns, sums, classes, language)
     if data["bad_files"]:
-        yield texts["bad_files"].format(count=counted("files", len(data["bad_files"]))) + ":"
+        yield texts["bad_files"].format(count=_counted("files", len(data["bad_files"]), language)) + ":"
         for file in data["bad_files"][:FILES_SHOWN]:
             yield f"  {file['path']}: {file['reason']}"
         if len(data["bad_files"]) > FILES_SHOWN:
             yield "  " + texts["more_files"].format(count=len(data["bad_files"]) - FILES_SHOWN)
     if data["left_out"]:
-        yield texts["left_out"].format(count=counted("images", len(data["left_out"])))
+        yield texts["left_out"].format(count=_counted("images", len(data["left_out"]), language))
 
     size = texts["parameters"].format(
         parameters=words.large(model["parameters"]), multiply_adds=words.large(model["multiply_adds"])
@@ -122,18 +122,8 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
     facts = [
         ("model", ", ".join(part for part in (model["name"], start, size, pixels) if part)),
         ("recipe", ", ".join(f"{name} {value}" for name, value in told(overview["recipe"]).items())),
-        ("machine", _machine(overview, machine, language, counted("workers", overview["workers"]))),
-        (
-            "cost",
-            texts["time"].format(
-                seconds=f"{words.significant(overview['seconds_per_step'])} s",
-                steps=words.number(overview["steps_per_epoch"]),
-                epochs=words.number(overview["epochs"]),
-                repeated="".join(f", {counted(*one)}" for one in overview.get("repeated", {}).items()),
-                total=words.duration(overview["seconds"]),
-                disk=words.number(overview["disk_bytes"] / 1e6),
-            ),
-        ),
+        ("machine", _machine(overview, machine, language)),
+        ("cost", _cost(overview, language)),
         *(("notes", said_in(language, note)) for note in overview["notes"]),
     ]
     width = max(len(texts[name]) for name, _ in facts)
@@ -151,29 +141,67 @@ def _colours(data: dict[str, Any], language: Language, channels: str) -> str:
 
 
 def told(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe's fields that do something: without those at 0, "" or "none", and what belongs to these."""
-    idle = {name for name, value in recipe.items() if value in (0, "", "none")}
+    """The recipe's fields that do something: without those at 0, "", "none" or open, and what belongs to these."""
+    idle = {name for name, value in recipe.items() if value in (0, "", "none", None, []) and name != "layer"}
+    if "shots" in idle:
+        idle.add("draws")
     if "randaugment" in idle:
         idle.add("randaugment_magnitude")
     if {"mixup", "cutmix"} <= idle:
         idle.add("mix_probability")
     for name, usual in (("layer_decay", 1), ("head_start", "zero")):
-        if recipe[name] == usual:
+        if recipe.get(name) == usual:
             idle.add(name)
     if "steps" not in idle:
         idle.add("epochs")
     return {name: value for name, value in recipe.items() if name not in idle}
 
 
-def _machine(overview: dict[str, Any], machine: dict[str, Any], language: Language, workers: str) -> str:
+def _machine(overview: dict[str, Any], machine: dict[str, Any], language: Language) -> str:
     texts = TEXTS[language]
-    compiled = texts["compiled" if overview["compile"] else "not_compiled"]
     parts = [
         f"{machine['device']} ({said_in(language, machine['device_reason'])})",
         f"{machine['precision']} ({said_in(language, machine['precision_reason'])})",
-        f"{compiled} ({said_in(language, overview['compile_reason'])})",
     ]
-    return ", ".join(parts + ([workers] if overview["workers"] else []))
+    if "compile" in overview:  # of a training
+        compiled = texts["compiled" if overview["compile"] else "not_compiled"]
+        parts.append(f"{compiled} ({said_in(language, overview['compile_reason'])})")
+    if overview.get("workers"):
+        parts.append(_counted("workers", overview["workers"], language))
+    return ", ".join(parts)
+
+
+def _cost(overview: dict[str, Any], language: Language) -> str:
+    """Time and disk: of a training's steps, or of the features that are still to be computed."""
+    words, texts = wording_of(language), TEXTS[language]
+    total, disk = words.duration(overview["seconds"]), words.number(overview["disk_bytes"] / 1e6)
+    several = overview.get("repeated", {})
+    repeated = "".join(f", {_counted(kind, count, language)}" for kind, count in several.items())
+    if "steps" in overview:
+        return texts["time"].format(
+            seconds=f"{words.significant(overview['seconds_per_step'])} s",
+            steps=words.number(overview["steps_per_epoch"]),
+            epochs=words.number(overview["epochs"]),
+            repeated=repeated,
+            total=total,
+            disk=disk,
+        )
+    if not overview["features_left"]:
+        images = words.number(overview["features"])
+        return texts["features_kept"].format(images=images, repeated=repeated, disk=disk)
+    return texts["features_time"].format(
+        repeated=repeated,
+        left=words.number(overview["features_left"]),
+        images=words.number(overview["features"]),
+        rate=words.significant(1 / overview["seconds_per_image"]),
+        total=total,
+        disk=disk,
+    )
+
+
+def _counted(key: str, count: int, language: Language) -> str:
+    one, more = TEXTS[language][key].split("|")
+    return (one if count == 1 else more).format(count=wording_of(language).number(count))
 
 
 def _sums(data: LabelledImages, folds: Sequence[LabelledImages]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Display:
         from vitral.workflow.overview import overview_lines
 
         self.close()
-        self.epochs = overview["epochs"]
+        self.epochs = overview.get("epochs", 0)
         for line in overview_lines(overview, self.language):
             self.say(line)
 

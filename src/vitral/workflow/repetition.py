@@ -118,7 +118,11 @@ def begin(
 
 
 def run_parts(
-    folder: RunFolder, parts: Sequence[Part], run_one: Callable[[Part, int], None], display: Display
+    folder: RunFolder,
+    parts: Sequence[Part],
+    run_one: Callable[[Part, int], None],
+    display: Display,
+    again: str | None = None,
 ) -> None:
     """Make all parts that are not finished, one after the other, and put their results together.
 
@@ -128,6 +132,7 @@ def run_parts(
         run_one: makes the run of one part in its folder, or goes on with one that stopped on its way; it is told how
             many come after it.
         display: shows which part is at work.
+        again: what goes on after an interruption; None: `vitral train --resume`.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, with a note of how to go on.
@@ -148,7 +153,8 @@ def run_parts(
             folder.update_run(state="interrupted" if interrupted else "failed")
         if interrupted:
             getattr(error, "__notes__", []).clear()
-            error.add_note(f"`vitral train --resume {folder.path}` goes on with what is not finished")
+            resume = again or f"`vitral train --resume {folder.path}`"
+            error.add_note(f"{resume} goes on with what is not finished")
         raise
     done = [(part.name, part.folder(folder).read_run()) for part in parts]
     folder.update_run(

@@ -89,7 +89,7 @@ def write_pages(
     preprocessing: Preprocessing | None = None,
     classifier: Classifier | None = None,
 ) -> Path:
-    """Write curves.png and report.html; returns the latter.
+    """Write report.html, and curves.png where there are epochs; returns the former.
 
     Args:
         folder: the run.
@@ -104,7 +104,8 @@ def write_pages(
         assert classifier is not None
         return classifier.explain(images(path)).heatmap
 
-    write_curves(folder.path, language)
+    if folder.read_metrics():
+        write_curves(folder.path, language)
     return write_report(
         folder.path,
         language=language,

@@ -90,3 +90,24 @@ def _of_several_labels(figures: dict[str, Any], images: str, language: Language)
         for name in ("macro_f1", "micro_f1")
     }
     yield texts["labels_right"].format(value=words.percent(figures["label_accuracy"]), **f1)
+
+
+def shots_table(figures: dict[str, Any], language: Language = "en") -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of what evaluation.json says of few shots: accuracy on the test images, over the draws."""
+    words, texts = wording_of(language), TEXTS[language]
+    headings = [texts[name] for name in ("shots", "draws", "mean", "deviation", "lowest", "highest")]
+    rows = []
+    for one in figures["shots"]:
+        shots = texts["all"] if one["shots"] == "all" else words.number(one["shots"])
+        deviation = one["standard_deviation"]
+        rows.append(
+            [
+                shots,
+                words.number(one["draws"]),
+                words.percent(one["mean"]),
+                "–" if deviation is None else words.percent(deviation),
+                words.percent(one["minimum"]),
+                words.percent(one["maximum"]),
+            ]
+        )
+    return headings, rows

@@ -19,8 +19,10 @@ from vitral.language import Sentence
 from vitral.model import VisionTransformer, ViTConfig, config_for
 from vitral.runs import RunFolder
 from vitral.training import Recipe
-from vitral.weights import Overrides, match_head, read_checkpoint
+from vitral.transfer import ProbeRecipe
+from vitral.weights import Checkpoint, Overrides, find_source, match_head, read_checkpoint, read_config
 from vitral.workflow.channels import fit_channels, preprocessing_for, without_rgb_augmentation
+from vitral.workflow.options import Options
 
 # Fine-tuning takes a checkpoint's own image size up to this; a larger one is slow, and has to be asked for.
 LARGEST_UNASKED = 224
@@ -150,6 +152,59 @@ def start_from(
     return Start(model, preprocessing, recipe, digest, tuple(notices))
 
 
+@dataclass(frozen=True)
+class FrozenStart:
+    """A network that is to stay as it is.
+
+    Args:
+        checkpoint: the whole of it, at its image size, with what its images go through.
+        weights_hash: SHA-256 of the weights' file.
+        notices: what a person should know about it, one sentence each.
+    """
+
+    checkpoint: Checkpoint
+    weights_hash: str | None
+    notices: tuple[str, ...]
+
+
+def start_frozen(
+    options: Options, data: LabelledImages, recipe: ProbeRecipe, progress: Progress | None = None
+) -> FrozenStart:
+    """The network of `options.weights` for its features, at the recipe's image size and fit.
+
+    Unless the user says otherwise, `crop` keeps all of the shorter side: what a checkpoint's own evaluation cuts off at
+    the edges is worth having.
+
+    Raises:
+        UsageError, WeightsError: as `read_checkpoint`.
+        ConfigError: the image size does not fit.
+        DataError: the training images' values do not tell a range.
+    """
+    assert options.weights is not None
+    checkpoint = read_checkpoint(options.weights, options.said, recipe.image_size or None)
+    checkpoint, notices = fit_channels(
+        checkpoint,
+        data,
+        options.said,
+        range=options.range,
+        display_bands=options.display_bands,
+        progress=progress,
+    )
+    model = checkpoint.model()
+    notices = _resize(model, recipe.image_size) + notices
+    preprocessing = replace(
+        checkpoint.preprocessing,
+        size=model.config.image_size,
+        fit=recipe.fit,
+        crop_share=options.said.crop_share or 1.0,
+    )
+    digest = sha256_of_file(checkpoint.file) if checkpoint.file is not None else None
+    checkpoint = replace(
+        checkpoint, config=model.config, preprocessing=preprocessing, tensors=model.state_dict()
+    )
+    return FrozenStart(checkpoint, digest, tuple(notices))
+
+
 def seen_by(weights: str | PathLike[str]) -> set[str]:
     """Content hashes of the images that a run, and the runs whose weights it started from, trained or chose on."""
     seen: set[str] = set()
@@ -162,6 +217,28 @@ def seen_by(weights: str | PathLike[str]) -> set[str]:
         origin = folder.read_run().get("model", {}).get("weights")
         folder = RunFolder(Path(origin)) if origin else None
     return seen
+
+
+def open_as_taken(options: Options, progress: Progress | None = None) -> LabelledImages:
+    """Open DATA as the network takes it.
+
+    Raises:
+        UsageError: bands to be shown were named, and DATA has pictures.
+        DataError: DATA cannot be learned from.
+    """
+    shallow = options.weights is not None and _takes_shallow_bands(options.weights)
+    data = options.open(bands=shallow, progress=progress)
+    if data.dtype is None and options.display_bands is not None:
+        raise UsageError(
+            f"{data.spec} has 8-bit pictures, which are shown as they are: leave --display-bands out"
+        )
+    return data
+
+
+def _takes_shallow_bands(weights: str) -> bool:
+    """Whether a run was trained on 8-bit images band by band, which look like pictures to whoever opens them."""
+    source = find_source(weights)
+    return source.own and read_config(source.tensors.parent)[1].dtype == "uint8"
 
 
 def as_network_takes(data: LabelledImages, preprocessing: Preprocessing) -> LabelledImages:
@@ -255,6 +332,15 @@ def _match_head(
 ) -> list[str]:
     """Give the model a head for the classes `wanted`: rows of classes of the same name stay, the others are zero."""
     headless = not model.config.num_classes
+    if model.config.neighbours is not None:
+        model.replace_head(0)
+        match_head(model, (), wanted, head_bias)
+        return [
+            Sentence(
+                "the head starts anew, at zero: neighbours answered for the weights, and now a linear layer learns to",
+                "a camada de saída recomeça do zero: nos pesos respondiam vizinhos, e agora aprende uma camada linear",
+            )
+        ]
     kept = match_head(model, known, wanted, head_bias)
     if known == wanted:
         return []

@@ -48,6 +48,15 @@ ENGLISH = {
     "paired": "{run}: {difference} points of accuracy ({low} to {high}, 95% interval) against {against}, "
     "on the same {images}",
     "not_paired": "{run}: no image in common with {against}",
+    "features_time": "features of {images} images{repeated}, {left} still to compute at {rate} a second: about "
+    "{total}, {disk} MB on disk",
+    "features_kept": "features of {images} images{repeated}, all kept from before: seconds, {disk} MB on disk",
+    "shots": "images a class",
+    "draws": "draws",
+    "mean": "mean",
+    "deviation": "standard deviation",
+    "lowest": "lowest",
+    "highest": "highest",
     "notes": "note",
     "epoch": "epoch {epoch}/{epochs}",
     "loss": "loss",
@@ -136,6 +145,15 @@ PORTUGUESE = {
     "paired": "{run}: {difference} pontos de acurácia (de {low} a {high}, intervalo de 95%) em relação a {against}, "
     "nas mesmas {images}",
     "not_paired": "{run}: nenhuma imagem em comum com {against}",
+    "features_time": "atributos de {images} imagens{repeated}, {left} por calcular a {rate} por segundo: cerca de "
+    "{total}, {disk} MB em disco",
+    "features_kept": "atributos de {images} imagens{repeated}, todos já guardados: segundos, {disk} MB em disco",
+    "shots": "imagens por classe",
+    "draws": "sorteios",
+    "mean": "média",
+    "deviation": "desvio-padrão",
+    "lowest": "menor",
+    "highest": "maior",
     "notes": "nota",
     "epoch": "época {epoch}/{epochs}",
     "loss": "perda",

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from inspect import signature
 from os import PathLike, fspath
@@ -23,7 +22,7 @@ from vitral.inference import Classifier, Normalise
 from vitral.language import choose_language, in_both
 from vitral.model import VisionTransformer, ViTConfig
 from vitral.reporting import write_batch, write_repetition
-from vitral.runs import RunFolder, kind_of, versions
+from vitral.runs import RunFolder, kind_of
 from vitral.training import Event, Listener, Notice, Plan, Recipe, continue_from, prepare
 from vitral.training import run as run_plan
 from vitral.training.checkpoint import has_state
@@ -31,6 +30,7 @@ from vitral.training.multi_label import fitted_recipe
 from vitral.training.recipe import resolve_recipe, to_toml
 from vitral.training.trainer import thresholds_before
 from vitral.weights import DEFAULT, find_source, overrides_from, read_config, write_config
+from vitral.workflow.facts import run_facts
 from vitral.workflow.options import (
     SAID,
     Options,
@@ -45,7 +45,14 @@ from vitral.workflow.progress import Display
 from vitral.workflow.repetition import Part, begin, check_request, parts_of, run_parts
 from vitral.workflow.reports import images_of, pictures, write_pages
 from vitral.workflow.run import Run
-from vitral.workflow.starting import as_network_takes, new_config, seen_by, start_anew, start_from
+from vitral.workflow.starting import (
+    as_network_takes,
+    new_config,
+    open_as_taken,
+    seen_by,
+    start_anew,
+    start_from,
+)
 
 
 def train(
@@ -138,7 +145,7 @@ def train(
         if resume is not None and kind_of(RunFolder(Path(resume))):
             folder = RunFolder(Path(resume))
             continue_from(folder)
-            options, resolved = read_options(folder)
+            options, resolved = _of_training(folder)
             options = options.replace(
                 device=options.device if device == "auto" else device,
                 workers=options.workers if workers is None else workers,
@@ -223,17 +230,6 @@ def _check_start(options: Options, resolve: Resolve) -> tuple[Compute, ViTConfig
     return compute, config
 
 
-def _open(options: Options, display: Display) -> LabelledImages:
-    """Open DATA as the network takes it."""
-    shallow = options.weights is not None and _takes_shallow_bands(options.weights)
-    data = options.open(bands=shallow, progress=display.counting)
-    if data.dtype is None and options.display_bands is not None:
-        raise UsageError(
-            f"{data.spec} has 8-bit pictures, which are shown as they are: leave --display-bands out"
-        )
-    return data
-
-
 def _ready(
     options: Options,
     resolve: Resolve,
@@ -245,7 +241,7 @@ def _ready(
 ) -> _Ready:
     """Open DATA unless they are given, make or load the model, and measure what training it will cost if unknown."""
     compute, config = _check_start(options, resolve)
-    data = data or _open(options, display)
+    data = data or open_as_taken(options, display.counting)
     values = {
         "range": options.range,
         "display_bands": options.display_bands,
@@ -274,18 +270,12 @@ def _ready(
     return _Ready(plan, options, start.weights_hash, (*fitting, *start.notices))
 
 
-def _takes_shallow_bands(weights: str) -> bool:
-    """Whether a run was trained on 8-bit images band by band, which look like pictures to whoever opens them."""
-    source = find_source(weights)
-    return source.own and read_config(source.tensors.parent)[1].dtype == "uint8"
-
-
 def _ready_again(
     folder: RunFolder, device: str, workers: int | None, time_limit: float | None, display: Display
 ) -> _Ready:
     """The same for a run that stopped on its way: everything is as its files say."""
     continue_from(folder)
-    options, recipe = read_options(folder)
+    options, recipe = _of_training(folder)
     compute = choose(options.device if device == "auto" else device, options.precision)
     config, preprocessing, class_names = read_config(folder.path)
     data = open_own_data(folder, options, display.counting)
@@ -310,6 +300,16 @@ def _ready_again(
     if time_limit is not None:
         time_limit += sum(epoch["seconds"] for epoch in folder.read_metrics())
     return _Ready(replace(plan, time_limit=time_limit), options)
+
+
+def _of_training(folder: RunFolder) -> tuple[Options, Recipe]:
+    """What a training was asked to do, and its recipe; UsageError where the run is a probe's."""
+    options, recipe = read_options(folder)
+    if not isinstance(recipe, Recipe):
+        raise UsageError(
+            f"{folder.path} is a probe's: the same `vitral probe` with --overwrite goes on from the features kept"
+        )
+    return options, recipe
 
 
 @dataclass(frozen=True)
@@ -338,7 +338,7 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
     if resume and folder is not None:
         data = open_own_data(folder, options, display.counting)
     else:
-        data = _open(options, display)
+        data = open_as_taken(options, display.counting)
     display.close()
     parts = parts_of(data, options.seeds, options.seed)
     left = [part for part in parts if not (resume and folder is not None and part.is_finished(folder))]
@@ -369,8 +369,7 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
         resolve = lambda _images: recipe  # noqa: E731
         options = options.replace(precision=plan.compute.precision, compile=plan.compiled)
         folder = folder or RunFolder.next_free(data.name)
-        facts = _facts(ready[0], overview, several.called)
-        facts["hashes"]["data"] = data.digest
+        facts = run_facts(overview, several.called, data.digest, ready[0].weights_hash)
         begin(folder, parts, data, to_toml(recipe.to_dict() | options.to_dict()), facts)
     assert folder is not None
 
@@ -408,7 +407,7 @@ def _begin(folder: RunFolder, ready: _Ready, overview: dict[str, Any], command: 
     plan = ready.plan
     folder.clear()
     try:
-        folder.write_run(_facts(ready, overview, command) | {"state": "running"})
+        folder.write_run(run_facts(overview, command, plan.data.digest, ready.weights_hash))
         write_splits(folder.splits, plan.data.samples, plan.data.class_names)
         write_config(
             folder.path,
@@ -464,28 +463,6 @@ def _carry_out(
         thresholds=thresholds_before(plan.data),  # only to show where it looked
     )
     write_pages(folder, display.language, images_of(plan.data), plan.preprocessing, classifier)
-
-
-def _facts(ready: _Ready, overview: dict[str, Any], command: list[str]) -> dict[str, Any]:
-    """What run.json says from the start."""
-    data, model, machine = dict(overview["data"]), overview["model"], dict(overview["machine"])
-    for name in ("device_reason", "precision_reason"):
-        machine[name] = in_both(machine[name])
-    for name in ("channels", "dtype", "range"):
-        del data[name]
-    return {
-        "command": command,
-        "state": "running",
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": 0.0,
-        "versions": versions(),
-        "machine": machine,
-        "hashes": {"data": ready.plan.data.digest, "weights": ready.weights_hash},
-        "data": data,
-        "model": {key: model[key] for key in ("name", "weights", "parameters", "multiply_adds")},
-        "best": {"epoch": None, "metric": None, "value": None},
-        "notes": list(map(in_both, overview["notes"])),
-    }
 
 
 def _first_batch(plan: Plan) -> tuple[np.ndarray, list[str]]:

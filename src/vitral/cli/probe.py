@@ -1,0 +1,141 @@
+"""`vitral probe`: a classifier on the features of a network that stays as it is."""
+
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from vitral.cli.output import print_result, table
+from vitral.cli.values import seeds_from
+from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
+
+
+def probe(
+    data: str,
+    /,
+    *,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    output: str | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    method: Literal["least-squares", "logistic", "knn"] = "least-squares",
+    layer: int = -1,
+    feature_layers: int | None = None,
+    pool: Literal["token", "average", "token_average", "distilled", "attention"] | None = None,
+    shots: str | None = None,
+    draws: int = 5,
+    image_size: int | None = None,
+    fit: Literal["crop", "pad", "stretch"] = "crop",
+    flip: Literal["none", "horizontal"] = "horizontal",
+    seed: int = 0,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    validation: float | None = None,
+    split_seed: int = 0,
+    folds: int | None = None,
+    seeds: str | None = None,
+    group_by: str | None = None,
+    columns: str | None = None,
+    data_root: str | None = None,
+    strict: bool = False,
+    range: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    display_bands: str | None = None,
+    language: str | None = None,
+    json: bool = False,
+    said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
+) -> int:
+    """Fit a classifier to the features of a network that stays as it is.
+
+    The features are computed once and kept: another probe of the same images takes seconds. The run folder is like
+    that of a training: it predicts, evaluates and explains.
+
+    Args:
+        data: DATA: a folder of class folders, a .csv with path,label, digits, food-vision-mini, torchvision:NAME.
+        from_: WEIGHTS whose features are taken: the folder of an earlier run, a file or folder of other origin,
+            hf:OWNER/NAME, timm:NAME, torchvision:NAME. Default: a pretrained ViT-S.
+        output: The run folder; default: the next free runs/NAME-1, -2, and so on.
+        overwrite: Replace the run that stands at --output.
+        dry_run: Show what would be done and what it would cost, and stop.
+        method: least-squares: onto -1 and 1 for each class, in closed form (the paper's few-shot evaluation); logistic:
+            logistic regression, its strength chosen by cross-validation; knn: the nearest neighbours vote.
+        layer: The network ends with this layer: from 0, or from the end with -1.
+        feature_layers: The features of the last so many layers are put side by side; default: 1 or 4, whichever answers
+            left-out training images better.
+        pool: What becomes of a layer's tokens: token (the class token), average (of the patches), token_average (both),
+            distilled, attention. Default: the network's own with 1 layer, all there is with 4.
+        shots: Learn from so many training images a class too, and tell how good that is on the test images: 1,5,10,all.
+        draws: Random draws of each number of shots.
+        image_size: Side in pixels; default: the checkpoint's own, at most 224.
+        fit: How an image fits this size.
+        flip: horizontal: training images count once more, mirrored; none: half the time.
+        seed: Seed of draws and folds.
+        device: auto, cpu, cuda (cuda:1) or mps.
+        precision: Of the computation; auto: bf16 where the device multiplies it faster.
+        validation: Share of the training images to set aside, where DATA has test but no validation.
+        split_seed: Another number divides DATA without splits, or into folds, in another way.
+        folds: Cross-validation: divide all images into so many parts and test each by a probe of the others, in
+            RUN/fold-1, RUN/fold-2, and so on; the same folds as those of "vitral train".
+        seeds: Probe once from each of these seeds, such as 0,1,2, in RUN/seed-0, RUN/seed-1, and so on.
+        group_by: "folder" or a regular expression on the path: members of a group stay on one side of the split.
+        columns: A csv's other headings: path=id_code,label=diagnosis.
+        data_root: Where the files of torchvision:NAME are.
+        strict: Stop at a single bad file, instead of listing it and going on without it.
+        range: LOW,HIGH: the values that become 0 and 1, of images that are no 8-bit pictures in grey or RGB; default:
+            the 0.5 and 99.5 percentiles of the training images.
+        display_bands: Which bands of such images are shown as red, green and blue, such as 3,2,1, or one in grey.
+        language: en or pt, of what people read; default: the system's.
+        json: Print the run's folder and its evaluation (with --dry-run the overview) as JSON.
+        said: About weights of other origin.
+    """
+    from vitral.language import choose_language
+    from vitral.workflow import probe as work
+
+    run = work(
+        data,
+        weights=from_,
+        output=output,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        method=method,
+        layer=layer,
+        feature_layers=feature_layers or 0,
+        pool=pool or "",
+        shots=shots,
+        draws=draws,
+        image_size=image_size or 0,
+        fit=fit,
+        flip=flip,
+        seed=seed,
+        device=device,
+        precision=precision,
+        validation=validation,
+        split_seed=split_seed,
+        folds=folds,
+        seeds=seeds_from(seeds),
+        group_by=group_by,
+        columns=columns,
+        data_root=data_root,
+        strict=strict,
+        range=range,
+        display_bands=display_bands,
+        language=language,
+        command=["vitral", *sys.argv[1:]],
+        **said.given(),
+    )
+    if dry_run:
+        if json:  # people have read it on standard error already
+            print_result(run.overview, True, lambda _: None)
+        return 0
+    spoken = choose_language(language)
+
+    def text(console) -> None:
+        from vitral.workflow.results import result_lines, shots_table
+
+        for line in result_lines(run.metrics, spoken):
+            console.print(line)
+        if "shots" in run.metrics:
+            console.print(table(*shots_table(run.metrics, spoken)))
+        console.print(f"{run.path}/report.html")
+
+    print_result({"run": str(run.path), "evaluation": run.metrics}, json, text)
+    return 0
