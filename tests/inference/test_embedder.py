@@ -109,6 +109,25 @@ def test_weights_without_a_classifier_and_another_image_size(saved: Callable[...
     assert embedder.embed(picture(1)).shape == (32,)
 
 
+def test_five_bands_of_twelve_bits_have_a_vector(
+    small: Callable[..., Any], lively: Callable[..., Any], tmp_path: Path
+) -> None:
+    config = small(num_classes=0, channels=5)
+    preprocessing = Preprocessing(
+        (16, 24), channels=5, mean=(0.5,) * 5, std=(0.25,) * 5, range=(0.0, 4095.0), dtype="uint16"
+    )
+    write_checkpoint(tmp_path / "w", Checkpoint(config, preprocessing, (), lively(config).state_dict()))
+    bands = np.random.default_rng(0).integers(0, 4096, (16, 24, 5), dtype=np.uint16)
+    np.save(tmp_path / "bands.npy", bands)
+    embedder = Embedder.load(tmp_path / "w", device="cpu", precision="fp32")
+    seen = torch.from_numpy((bands / 4095 - 0.5) / 0.25).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        expected = embedder.model.forward_features(seen)[0, 0]
+    np.testing.assert_allclose(embedder.embed(tmp_path / "bands.npy"), expected, rtol=1e-4, atol=1e-4)
+    half = Embedder.load(tmp_path / "w", device="cpu", precision="bf16").embed(tmp_path / "bands.npy")
+    assert half @ expected.numpy() > 0.99 * np.linalg.norm(half) * np.linalg.norm(expected)
+
+
 KINDS: dict[str, Callable[[Path], Any]] = {
     "path": lambda path: path,
     "text": str,

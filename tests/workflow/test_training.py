@@ -249,7 +249,9 @@ def test_without_a_model_the_default_of_the_catalogue_is_tuned(
     monkeypatch.setattr("vitral.workflow.training.DEFAULT", str(run.path))  # no network here
     planned = train(photos, image_size=16, dry_run=True, progress=False)
     assert planned.overview["model"]["weights"] == str(run.path)
-    assert planned.overview["recipe"]["optimizer"] == "sgd"  # fine-tuned as the paper does it
+    # Few images are fine-tuned from the linear probe, layers at rates of their own.
+    recipe = planned.overview["recipe"]
+    assert (recipe["head_start"], recipe["layer_decay"]) == ("probe", 0.75)
 
 
 def test_a_contradicting_start_is_refused(photos: Path, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ IMAGE_SUFFIXES = frozenset([
 
 ARRAY, BESIDE_ARRAYS = ".npy", (".npy", ".tif", ".tiff")
 
-
 # Names of one folder that are held, sorted, at a time; a folder of more is looked through again for the next ones.
 AT_ONCE = 100_000
 

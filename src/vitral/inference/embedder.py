@@ -140,7 +140,7 @@ class Embedder:
 
     @torch.inference_mode()
     def vectors(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 `(batch, height, width, channels)` of the model's size to float32 `(batch, dim)`."""
+        """What `Preprocessing.fit_image` gives, `(batch, height, width, channels)`, to float32 `(batch, dim)`."""
         images = torch.from_numpy(pixels)
         if self.compute.device.type == "cuda":
             images = images.pin_memory()

@@ -1,0 +1,143 @@
+"""Ten epochs of a head on a frozen ViT-B/16, the tutorial's way and by `vitral probe`, from the start of the process
+to the accuracy on the test images.
+
+The tutorial (learnpytorch.io, chapter 08) sends every image through the frozen backbone in every epoch, in fp32, with
+torchvision's model. vitral sends it through once, keeps what came out, and fits the head on that. Both get the same
+weights and the same images; neither finds anything kept from before.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from timing import circumstances, console, spread, table
+
+# The tutorial's feature extractor: its transforms, its loaders, its loop, its optimizer.
+TUTORIAL = """
+import json, os, sys, warnings
+import torch, torchvision
+from torch import nn
+from torch.utils.data import DataLoader
+from torchvision import datasets
+
+warnings.filterwarnings("ignore", "This DataLoader will create")
+weights, root, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+torch.manual_seed(42)
+model = torchvision.models.vit_b_16()
+model.load_state_dict(torch.load(weights, weights_only=True))
+for parameter in model.parameters():
+    parameter.requires_grad = False
+transform = torchvision.models.ViT_B_16_Weights.DEFAULT.transforms()
+train, test = (datasets.ImageFolder(f"{root}/{split}", transform=transform) for split in ("train", "test"))
+model.heads = nn.Linear(768, len(train.classes))
+loaders = {
+    "train": DataLoader(train, batch_size=32, shuffle=True, num_workers=os.cpu_count(), pin_memory=True),
+    "test": DataLoader(test, batch_size=32, shuffle=False, num_workers=os.cpu_count(), pin_memory=True),
+}
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+loss_fn = nn.CrossEntropyLoss()
+for epoch in range(epochs):
+    model.train()
+    for images, labels in loaders["train"]:
+        loss = loss_fn(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+    with torch.inference_mode():
+        right = sum((model(images).argmax(dim=1) == labels).sum().item() for images, labels in loaders["test"])
+print(json.dumps({"accuracy": right / len(test), "images": len(test)}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="a folder with train and test, class folders in each")
+    parser.add_argument(
+        "--weights", type=Path, help="torchvision's vit_b_16 as .pth; default: its cache, or random"
+    )
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--method", default=None, help="of vitral probe; default: its own")
+    parser.add_argument("--output", type=Path, default=Path("build/benchmarks/transfer.json"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        weights, origin = find_weights(options.weights, Path(folder))
+        results: dict[str, list[dict[str, Any]]] = {"the tutorial's way": [], "vitral probe": [], "again": []}
+        for repeat in range(options.repeats):
+            kept = Path(folder) / f"cache-{repeat}"
+            probe = [
+                sys.executable,
+                "-m",
+                "vitral",
+                "probe",
+                str(options.data),
+                "--from",
+                str(weights),
+                "--json",
+            ]
+            probe += ["--method", options.method] if options.method else []
+            again = [*probe, "--output", str(Path(folder) / f"again-{repeat}")]
+            probe += ["--output", str(Path(folder) / f"run-{repeat}")]
+            tutorial = [sys.executable, "-c", TUTORIAL, str(weights), str(options.data), str(options.epochs)]
+            results["vitral probe"].append(measured(probe, kept))
+            results["again"].append(measured(again, kept))
+            results["the tutorial's way"].append(measured(tutorial, kept))
+    base = spread([one["seconds"] for one in results["the tutorial's way"]])["median"]
+    rows = []
+    for name, found in results.items():
+        seconds = spread([one["seconds"] for one in found])
+        accuracy = ", ".join(sorted({f"{one['accuracy']:.3f}" for one in found}))
+        low, high = seconds["lower_quartile"], seconds["upper_quartile"]
+        spent = f"{seconds['median']:.1f} ({low:.1f} to {high:.1f})"
+        rows.append([name, spent, f"{base / seconds['median']:.1f}", f"{accuracy} of {found[0]['images']}"])
+    title = f"A head on a frozen ViT-B/16, weights {origin}, {options.repeats} repeats"
+    console().print(table(title, ["", "seconds (quartiles)", "times faster", "test accuracy"], rows))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    content = circumstances(torch.device("cpu")) | {
+        "weights": origin,
+        "epochs": options.epochs,
+        "results": results,
+    }
+    options.output.write_text(json.dumps(content, indent=2) + "\n")
+    console(stderr=True).print(f"every single measurement: {options.output}")
+
+
+def measured(command: list[str], cache: Path) -> dict[str, Any]:
+    """Seconds from the start of a process to its end, and what it says of its accuracy."""
+    surroundings = os.environ | {"VITRAL_CACHE": str(cache), "CUDA_VISIBLE_DEVICES": ""}
+    began = perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, env=surroundings, check=False)
+    seconds = perf_counter() - began
+    if done.returncode:
+        raise SystemExit(
+            f"error: {' '.join(command[:4])} ended with {done.returncode}: {done.stderr[-2000:]}"
+        )
+    said = json.loads(done.stdout)
+    said = said.get("evaluation", said)
+    return {"seconds": seconds, "accuracy": said["accuracy"], "images": said["images"]}
+
+
+def find_weights(given: Path | None, folder: Path) -> tuple[Path, str]:
+    """The file that both read, and where it is from."""
+    import torchvision
+
+    if given is not None:
+        return given, given.name
+    kept = Path(torch.hub.get_dir()) / "checkpoints" / "vit_b_16-c867db91.pth"
+    if kept.exists():
+        return kept, "IMAGENET1K_V1"
+    torch.manual_seed(0)
+    torch.save(torchvision.models.vit_b_16().state_dict(), folder / "random.pth")
+    return folder / "random.pth", "random, as torchvision's own are not in its cache"
+
+
+if __name__ == "__main__":
+    main()
