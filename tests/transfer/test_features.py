@@ -202,20 +202,20 @@ def test_mirrored_features_are_those_of_mirrored_images(photos: Path, small: Any
 
 def test_what_a_network_leaves_to_choose_from(small: Any) -> None:
     twelve = {"layers": 12}
-    both = (Pooling(11, 1, "token"), Pooling(11, 4, "token_average"))
+    both = (Pooling(11, 1, "token"), Pooling(11, 6, "token_average"))
     assert poolings(small(**twelve), ProbeRecipe()) == both
-    assert poolings(small(**twelve), ProbeRecipe(layer=5))[1] == Pooling(5, 4, "token_average")
+    assert poolings(small(**twelve), ProbeRecipe(layer=5))[1] == Pooling(5, 6, "token_average")
     assert poolings(small(**twelve), ProbeRecipe(layer=1))[1] == Pooling(1, 2, "token_average")
     assert poolings(small(**twelve), ProbeRecipe(pool="average")) == (
         Pooling(11, 1, "average"),
-        Pooling(11, 4, "average"),
+        Pooling(11, 6, "average"),
     )
     assert poolings(small(**twelve), ProbeRecipe(feature_layers=2)) == (
         Pooling(11, 2, "token"),
         Pooling(11, 2, "token_average"),
     )
     siglip = small(class_token=False, pool="attention", **twelve)
-    assert poolings(siglip, ProbeRecipe()) == (Pooling(11, 1, "attention"), Pooling(11, 4, "average"))
+    assert poolings(siglip, ProbeRecipe()) == (Pooling(11, 1, "attention"), Pooling(11, 6, "average"))
     assert poolings(siglip, ProbeRecipe(layer=3)) == (Pooling(3, 1, "average"), Pooling(3, 4, "average"))
     eva = small(class_token=False, pool="average", norm_after_pool=True, **twelve)
     assert poolings(eva, ProbeRecipe()) == (Pooling(11, 1, "average"),)

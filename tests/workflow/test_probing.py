@@ -21,7 +21,7 @@ from vitral.model import VisionTransformer, config_for
 from vitral.model.heads import NeighbourHead
 from vitral.runs import RunFolder
 from vitral.transfer import Extraction, ProbeRecipe
-from vitral.weights import Checkpoint, read_checkpoint, write_checkpoint
+from vitral.weights import Checkpoint, load_model, read_checkpoint, write_checkpoint
 from vitral.workflow import Run, evaluate, probe, report, train
 from vitral.workflow.one_probe import _groups, prepare_probe, probe_data
 from vitral.workflow.options import Options, read_options
@@ -99,6 +99,9 @@ def test_a_probe_evaluates_predicts_and_explains_like_a_training(probed: Run, ph
         assert prediction.label == row["predicted"]
         for name, value in prediction.top(3):
             assert value == pytest.approx(float(row[name]), abs=2e-4)
+    explanation = classifier.explain(str(photos / rows[0]["path"]))
+    assert explanation.heatmap.shape == (16, 20)
+    assert explanation.heatmap.max() > 0
     page = report([probed.path])
     text = page.read_text()
     assert probed.path.name in text
@@ -249,6 +252,10 @@ def test_training_goes_on_from_a_probe(
     if method == "knn":
         assert isinstance(first.classifier().model.head, NeighbourHead)
         assert any("neighbours answered for the weights" in note for note in notes)
+        other = load_model(first.path, class_names=["blue", "pink"])
+        assert torch.equal(other.head.weight, torch.zeros_like(other.head.weight))
+        same = load_model(first.path, class_names=["blue", "green", "red"])
+        assert isinstance(same.head, NeighbourHead)
         assert kept.tensors["head.weight"].abs().max() < 1e-3
     else:
         # So small a step leaves the probe's answers as they are.

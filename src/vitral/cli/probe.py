@@ -59,10 +59,10 @@ def probe(
         method: least-squares: onto -1 and 1 for each class, in closed form (the paper's few-shot evaluation); logistic:
             logistic regression, its strength chosen by cross-validation; knn: the nearest neighbours vote.
         layer: The network ends with this layer: from 0, or from the end with -1.
-        feature_layers: The features of the last so many layers are put side by side; default: 1 or 4, whichever answers
+        feature_layers: The features of the last so many layers are put side by side; default: 1 or 6, whichever answers
             left-out training images better.
         pool: What becomes of a layer's tokens: token (the class token), average (of the patches), token_average (both),
-            distilled, attention. Default: the network's own with 1 layer, all there is with 4.
+            distilled, attention. Default: the network's own with 1 layer, all there is with 6.
         shots: Learn from so many training images a class too, and tell how good that is on the test images: 1,5,10,all.
         draws: Random draws of each number of shots.
         image_size: Side in pixels; default: the checkpoint's own, at most 224.

@@ -14,8 +14,8 @@ PARTS = {
     "distilled": ("distilled",),
     "attention": ("attention",),
 }
-# As many of the last layers as DINOv2's linear evaluation takes; more gave no more (docs/transfer.md).
-SEVERAL = 4
+# Of the last layers; more gave no more (docs/transfer.md).
+SEVERAL = 6
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ class ProbeRecipe:
     layer: int = -1
     """The network ends with this layer: from 0, or from the end with -1."""
     feature_layers: int = 0
-    """The features of the last so many layers side by side; 0: 1 or 4, as left-out images are answered better."""
+    """The features of the last so many layers side by side; 0: 1 or 6, as left-out images are answered better."""
     pool: Literal["", "token", "average", "token_average", "distilled", "attention"] = ""
-    """What becomes of a layer's tokens; "": the network's own pooling with 1 layer, all there is with 4."""
+    """What becomes of a layer's tokens; "": the network's own pooling with 1 layer, all there is with 6."""
     image_size: int = 0
     """Side in pixels; 0: the checkpoint's own, at most 224."""
     fit: Literal["crop", "pad", "stretch"] = "crop"

@@ -76,7 +76,7 @@ def probe(
         dry_run: stop before the features are computed, but for a few to tell the time, and leave no run.
         method: least-squares, logistic or knn.
         layer: the network ends with this one, from 0, or from the end with -1.
-        feature_layers: so many of the last layers side by side; 0: 1 or 4, as left-out images are answered better.
+        feature_layers: so many of the last layers side by side; 0: 1 or 6, as left-out images are answered better.
         pool: token, average, token_average, distilled, attention; "": as feature_layers.
         shots: numbers of training images a class to learn from as well, "1,5,10,all"; the figures are in
             evaluation.json under "shots".
