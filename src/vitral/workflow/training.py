@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vitral.data import LabelledImages, without_seen, write_splits
+from vitral.data import LabelledImages, check_trainable, without_seen, write_splits
 from vitral.data.augment import mix
 from vitral.data.loader import seed_of
 from vitral.device import Compute, choose
@@ -31,6 +31,7 @@ from vitral.training.recipe import resolve_recipe, to_toml
 from vitral.training.trainer import thresholds_before
 from vitral.weights import DEFAULT, find_source, overrides_from, read_config, write_config
 from vitral.workflow.facts import run_facts
+from vitral.workflow.head_start import start_at_probe
 from vitral.workflow.options import (
     SAID,
     Options,
@@ -254,6 +255,16 @@ def _ready(
         data = without_seen(data, seen_by(options.weights or ""))
         start = start_from(options.weights or "", data, recipe, asked=asked, said=options.said, **values)
         data = as_network_takes(data, start.preprocessing)
+        if start.recipe.head_start == "probe" and start.new_head:
+            check_trainable(data)
+            start = start_at_probe(
+                start,
+                data,
+                compute,
+                options.said,
+                seed=options.seed,
+                progress=lambda done, total: display.passing(done, total, done, 0),
+            )
     display.close()
     plan = prepare(
         data,
