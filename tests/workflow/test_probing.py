@@ -23,8 +23,8 @@ from vitral.runs import RunFolder
 from vitral.transfer import Extraction, ProbeRecipe
 from vitral.weights import Checkpoint, read_checkpoint, write_checkpoint
 from vitral.workflow import Run, evaluate, probe, report, train
+from vitral.workflow.one_probe import _groups, prepare_probe, probe_data
 from vitral.workflow.options import Options, read_options
-from vitral.workflow.probing import _groups, prepare_probe, probe_data
 from vitral.workflow.progress import Display
 
 MakeFolder = Callable[..., Path]
@@ -269,7 +269,7 @@ def test_a_probe_that_was_interrupted_says_how_to_go_on(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vitral.workflow.probing.fit", stop)
+    monkeypatch.setattr("vitral.workflow.one_probe.fit", stop)
     with pytest.raises(KeyboardInterrupt) as interruption:
         probe(photos, output=tmp_path / "run", **usual)
     assert "features computed so far are kept" in interruption.value.__notes__[0]
@@ -340,3 +340,66 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_folds_are_those_of_training_and_their_features_computed_once(
+    make_folder: MakeFolder, usual: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    forward = Extraction._forward
+    monkeypatch.setattr(
+        Extraction, "_forward", lambda self, images: (computed.append(len(images)), forward(self, images))[1]
+    )
+    folder = make_folder(tmp_path / "photos", counts=9, seed=11)
+    run = probe(folder, output=tmp_path / "folds", folds=3, **usual)
+    assert sum(computed) == 2 * 27  # each image once, and once more mirrored
+    assert run.metrics["kind"] == "folds"
+    assert [one["name"] for one in run.metrics["runs"]] == ["fold-1", "fold-2", "fold-3"]
+    assert run.metrics["images"] == 27
+    rows = list(csv.DictReader((run.path / "predictions.csv").read_text().splitlines()))
+    assert len({row["path"] for row in rows}) == 27
+    for number in (1, 2, 3):
+        part = read_checkpoint(run.path / f"fold-{number}")
+        assert part.class_names == ("blue", "green", "red")
+    folds = {
+        row["path"]: row["fold"] for row in csv.DictReader((run.path / "splits.csv").read_text().splitlines())
+    }
+    data = open_data(str(folder), folds=3)
+    assert folds == {sample.path: str(sample.fold) for sample in data.samples}
+    assert (run.path / "report.html").exists()
+    assert evaluate(run.path)["accuracy"] == run.metrics["accuracy"]
+    seeds = probe(folder, output=tmp_path / "seeds", seeds=(0, 1), method="knn", **usual)
+    assert seeds.metrics["kind"] == "seeds"
+    with pytest.raises(UsageError, match="--folds 1 leaves nothing"):
+        probe(folder, folds=1, **usual)
+
+
+def test_images_of_several_bands_are_probed_and_the_filters_fitted(
+    weights: Path, usual: dict[str, Any], tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 3)):
+        for place, name in enumerate(("dark", "bright")):
+            for index in range(count):
+                image = generator.normal(1000 + 1500 * place, 200, (16, 16, 5)).clip(0, 4095)
+                file = tmp_path / "bands" / split / name / f"{index}.npy"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                np.save(file, image.astype(np.uint16))
+    run = probe(tmp_path / "bands", output=tmp_path / "run", range=(0, 4095), **usual)
+    kept = read_checkpoint(run.path)
+    assert kept.config.channels == 5
+    assert kept.preprocessing.range == (0, 4095)
+    assert run.metrics["accuracy"] == 1
+    assert evaluate(run.path, precision="fp32")["accuracy"] == 1
+    options, _ = read_options(RunFolder(run.path))
+    assert options.range == (0, 4095)
+
+
+def test_several_labels_an_image_are_refused_with_what_does_them(
+    photos: Path, usual: dict[str, Any], tmp_path: Path
+) -> None:
+    files = sorted((photos / "train").rglob("*.png"))[:12]
+    rows = [f"{file},{'a|b' if index % 3 else 'a'}" for index, file in enumerate(files)]
+    (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    with pytest.raises(DataError, match=r"may have several labels.*--freeze-backbone"):
+        probe(tmp_path / "labels.csv", **usual)

@@ -1,0 +1,99 @@
+"""Does `vitral probe` answer as the contract says, and do the other commands take what it leaves?"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vitral.cli.app import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+def call(capsys: Capture, *words: object, status: int = 0) -> tuple[str, str]:
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == status
+    printed = capsys.readouterr()
+    return printed.out, printed.err
+
+
+@pytest.fixture(scope="module")
+def usual(run: Path) -> list[str]:
+    return ["--from", str(run), "--precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def probed(photos: Path, usual: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Probes of two methods; not to be changed."""
+    runs = {}
+    for method in ("least-squares", "knn"):
+        runs[method] = tmp_path_factory.mktemp("probes") / method
+        words = ["probe", str(photos), *usual, "--method", method, "--output", str(runs[method])]
+        assert main([*words, "--feature-layers", "4"]) == 0
+    return runs
+
+
+def test_what_probe_prints(photos: Path, usual: list[str], tmp_path: Path, capsys: Capture) -> None:
+    words = ["probe", photos, *usual, "--shots", "1,2,all", "--draws", "2"]
+    out, err = call(capsys, *words, "--output", tmp_path / "a")
+    assert "test: " in out
+    assert "images a class" in out
+    assert str(tmp_path / "a" / "report.html") in out
+    assert "features of" in err
+    assert "least-squares" in err
+    out, err = call(capsys, *words, "--output", tmp_path / "b", "--json")
+    document = json.loads(out)
+    assert document["run"] == str(tmp_path / "b")
+    assert document["evaluation"] == json.loads((tmp_path / "b" / "evaluation.json").read_text())
+    assert [one["shots"] for one in document["evaluation"]["shots"]] == [1, 2, "all"]
+    assert "all kept from before" in err
+    out, _ = call(capsys, *words, "--output", tmp_path / "c", "--language", "pt")
+    assert "imagens por classe" in out
+
+
+def test_a_dry_run_says_what_would_be_done(
+    photos: Path, usual: list[str], tmp_path: Path, capsys: Capture
+) -> None:
+    words = ["probe", photos, *usual, "--dry-run", "--output", tmp_path / "run"]
+    out, err = call(capsys, *words)
+    assert out == ""
+    assert "red" in err
+    overview = json.loads(call(capsys, *words, "--json")[0])
+    assert overview["recipe"]["method"] == "least-squares"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["least-squares", "knn"])
+def test_other_commands_take_a_probe(
+    method: str, probed: dict[str, Path], photos: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    run = probed[method]
+    summary = json.loads(call(capsys, "summary", run, "--json")[0])
+    assert summary["class_names"] == ["blue", "green", "red"]
+    assert summary["layers"][-1]["name"] == "head"
+    assert call(capsys, "summary", run)[0]
+    figures = json.loads(call(capsys, "evaluate", run, "--precision", "fp32", "--json")[0])
+    kept = json.loads((run / "evaluation.json").read_text())
+    assert figures["confusion_matrix"] == kept["confusion_matrix"]
+    photo = photos / "test" / "green" / "00.png"
+    (answer,) = json.loads(call(capsys, "predict", run, photo, "--json")[0])
+    assert answer["label"] in ("blue", "green", "red")
+    call(capsys, "report", run, "--no-images")
+    call(capsys, "convert", run, tmp_path / "copy", "--to", "vitral")
+    (again,) = json.loads(call(capsys, "predict", tmp_path / "copy", photo, "--json")[0])
+    assert again["top"] == answer["top"]
+    said = "feature_layers 4" if method == "least-squares" else "neighbours"
+    _, err = call(capsys, "convert", run, tmp_path / "timm", "--to", "timm", status=1)
+    assert said in err
+
+
+def test_wrong_options_are_status_2_in_one_line(photos: Path, usual: list[str], capsys: Capture) -> None:
+    for words, said in (
+        (["--method", "svm"], "--method"),
+        (["--shots", "some"], "--shots takes whole numbers and all"),
+        (["--layer", "9"], "no layer 9"),
+        (["--folds", "3", "--seeds", "0,1"], "--folds and --seeds exclude each other"),
+    ):
+        _, err = call(capsys, "probe", photos, *usual, *words, status=2)
+        assert said in err
+        assert err.count("\n") == 1
