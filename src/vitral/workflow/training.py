@@ -395,7 +395,8 @@ def _overview_of_all(ready: _Ready, data: LabelledImages, count: int, options: O
     """What several trainings will do and cost, from the first of them."""
     overview = describe_plan(ready.plan, ready.options)
     overview["notes"] += ready.notices
-    overview["data"] = describe_data(data)
+    as_taken = {name: overview["data"][name] for name in ("channels", "dtype", "range")}
+    overview["data"] = describe_data(data) | as_taken
     overview["repeated"] = {"folds" if options.folds else "seeds": count}
     overview["seconds"] *= count
     overview["disk_bytes"] *= count
