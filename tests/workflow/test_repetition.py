@@ -19,7 +19,7 @@ from vitral.errors import DataError, UsageError
 from vitral.inference import Classifier
 from vitral.runs import RunFolder, paired_difference, read_predictions, read_second_look
 from vitral.training import EpochDone, Event, StepDone
-from vitral.workflow import Run, compare, evaluate, report, train, training
+from vitral.workflow import Run, compare, evaluate, one_training, report, train
 
 Recipe = dict[str, Any]
 MakeFolder = Callable[..., Path]
@@ -291,10 +291,10 @@ def test_the_plan_of_all_is_shown_once_and_each_part_by_its_number(
 
 def test_the_time_is_shared_and_all_folds_train_as_long(photos: Path, tmp_path: Path, short: Recipe) -> None:
     limits = []
-    original = training.run_plan
+    original = one_training.run_plan
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            training,
+            one_training,
             "run_plan",
             lambda plan, *rest, **named: (limits.append(plan.time_limit), original(plan, *rest, **named)),
         )
