@@ -224,15 +224,22 @@ def seen_by(weights: str | PathLike[str]) -> set[str]:
     return seen
 
 
-def open_as_taken(options: Options, progress: Progress | None = None) -> LabelledImages:
+def open_as_taken(
+    options: Options, progress: Progress | None = None, *, splits: Path | None = None
+) -> LabelledImages:
     """Open DATA as the network takes it.
+
+    Args:
+        options: what was asked for.
+        progress: called with the number of images looked at so far and in all.
+        splits: a run's splits.csv, which then says which image is on which side.
 
     Raises:
         UsageError: bands to be shown were named, and DATA has pictures.
         DataError: DATA cannot be learned from.
     """
     shallow = options.weights is not None and _takes_shallow_bands(options.weights)
-    data = options.open(bands=shallow, progress=progress)
+    data = options.open(bands=shallow, splits=splits, progress=progress)
     if data.dtype is None and options.display_bands is not None:
         raise UsageError(
             f"{data.spec} has 8-bit pictures, which are shown as they are: leave --display-bands out"
