@@ -65,7 +65,7 @@ def make_whole(
     whole = RunFolder(folder)
     whole.write_run({"state": "running", "kind": kind, "parts": list(parts), "notes": []})
     samples = [
-        Sample(f"{index}.png", int(label), "train", group, f"{index:064x}", None)
+        Sample(f"{index}.png", (int(label),), "train", group, f"{index:064x}", None)
         for index, (label, group) in enumerate(zip(labels, groups, strict=True))
     ]
     write_splits(whole.splits, samples, NAMES)

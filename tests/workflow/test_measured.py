@@ -1,5 +1,6 @@
 """Images with more than 8 bits a channel, or five bands: from training to the explanation, in Python and by command."""
 
+import csv
 import json
 import shutil
 import signal
@@ -428,3 +429,28 @@ def test_a_new_class_leaves_what_the_run_knew(
     assert accuracy(tuned.metrics) >= known - 0.05  # 24 images: not more than one goes
     assert tuned.metrics["per_class"]["grey"]["recall"] >= 0.75
     assert beside(tuned.classifier(device="cpu").explain(four / "test/grey/00.png"), 100).size == (208, 80)
+
+
+def test_every_fold_has_a_range_of_its_own(
+    five: Path, tiny: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a fold is measured on must not tell it which values matter."""
+    done = train(
+        five,
+        output=tmp_path / "folds",
+        folds=2,
+        display_bands="3,2,1",
+        **(tiny | {"epochs": 1, "progress": True}),
+    )
+    assert "5 channels of uint16\n" in capsys.readouterr().err
+    ranges = [read_checkpoint(done.path / f"fold-{number}").preprocessing.range for number in (1, 2)]
+    for number, found in zip((1, 2), ranges, strict=True):
+        with (done.path / f"fold-{number}" / "splits.csv").open() as file:
+            paths = [row["path"] for row in csv.DictReader(file) if row["split"] == "train"]
+        values = [
+            np.load(five / path) if path.endswith("npy") else tifffile.imread(five / path) for path in paths
+        ]
+        np.testing.assert_allclose(found, np.percentile(np.stack(values), [0.5, 99.5]))
+    assert ranges[0] != ranges[1]
+    assert done.metrics["images"] == 48
+    assert "data:image/jpeg" in (done.path / "fold-1" / "report.html").read_text()

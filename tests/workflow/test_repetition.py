@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 from vitral.data import fold, open_data
@@ -18,7 +19,7 @@ from vitral.errors import DataError, UsageError
 from vitral.inference import Classifier
 from vitral.runs import RunFolder, paired_difference, read_predictions, read_second_look
 from vitral.training import EpochDone, Event, StepDone
-from vitral.workflow import Run, compare, evaluate, report, train, training
+from vitral.workflow import Run, compare, evaluate, one_training, report, train
 
 Recipe = dict[str, Any]
 MakeFolder = Callable[..., Path]
@@ -290,10 +291,10 @@ def test_the_plan_of_all_is_shown_once_and_each_part_by_its_number(
 
 def test_the_time_is_shared_and_all_folds_train_as_long(photos: Path, tmp_path: Path, short: Recipe) -> None:
     limits = []
-    original = training.run_plan
+    original = one_training.run_plan
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            training,
+            one_training,
             "run_plan",
             lambda plan, *rest, **named: (limits.append(plan.time_limit), original(plan, *rest, **named)),
         )
@@ -369,6 +370,28 @@ def test_images_that_the_weights_have_seen_are_not_tested(
     assert any("left out: the run trained or chose" in note["en"] for note in facts(done.path)["notes"])
     with pytest.raises(DataError, match=r"fold-\d has no image to test: .* has seen all of them"):
         train(photos / "train", weights=origin.path, folds=2, output=tmp_path / "none", **fine)
+
+
+def test_images_of_sixteen_bits_are_scaled_by_what_each_fold_trains_on(tmp_path: Path, short: Recipe) -> None:
+    draw = np.random.default_rng(0)
+    for index in range(24):
+        name = ("dark", "bright")[index % 2]
+        (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        pixels = draw.normal((4000, 30000)[index % 2] + 100 * index, 500, (16, 16)).clip(0, 65535)
+        Image.fromarray(pixels.astype(np.uint16)).save(tmp_path / "photos" / name / f"{index}.png")
+    done = train(tmp_path / "photos", folds=2, output=tmp_path / "run", **short)
+    assert done.metrics["images"] == 24
+    ranges = [
+        json.loads((run.path / "config.json").read_text())["preprocessing"]["range"] for run in done.runs
+    ]
+    assert ranges[0] != ranges[1]
+    data = open_data(tmp_path / "photos", folds=2)
+    for number, (low, high) in enumerate(ranges, start=1):
+        one = fold(data, number)
+        values = np.concatenate([one.read(sample).ravel() for sample in one.split("train")])
+        assert (low, high) == pytest.approx(np.percentile(values, [0.5, 99.5]), rel=0.01)
+    report([done.path])
+    assert "data:image/jpeg" in (done.path / "report.html").read_text()
 
 
 def test_two_cross_validations_are_compared_image_by_image(

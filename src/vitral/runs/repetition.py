@@ -84,7 +84,8 @@ def put_together(folder: RunFolder) -> dict[str, Any]:
     if missing:
         raise UsageError(
             f"{folder.path} has {len(parts)} of its {len(facts['parts'])} runs: "
-            f"`vitral train --resume {folder.path}` makes {missing[0]} and what comes after it"
+            f"`vitral train --resume {folder.path}` makes {missing[0]} and what comes after it, "
+            "or for a probe the same `vitral probe` with --overwrite"
         )
     rows = {row.path: row for row in read_splits(folder.splits)}
     together = _folds(parts, rows) if facts["kind"] == "folds" else _seeds(parts, rows)

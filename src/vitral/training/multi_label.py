@@ -33,6 +33,8 @@ def fitted_recipe(recipe: Recipe, multi_label: bool, asked: Collection[str]) -> 
         changes["loss"] = "sigmoid"
     if recipe.metric not in MEASURES and "metric" not in asked:
         changes["metric"] = METRIC
+    if recipe.head_start == "probe" and "head_start" not in asked:
+        changes["head_start"] = "zero"
     recipe = recipe.replace(**changes)
     check_recipe(recipe, multi_label)
     if not changes:
@@ -61,6 +63,10 @@ def check_recipe(recipe: Recipe, multi_label: bool) -> None:
     if multi_label and recipe.loss != "sigmoid":
         raise ConfigError(
             f"the {recipe.loss} loss is for one label an image, and these may have several: take sigmoid"
+        )
+    if multi_label and recipe.head_start == "probe":
+        raise ConfigError(
+            "a probe answers with one label an image, and these may have several: take head_start zero"
         )
     if multi_label and recipe.metric not in MEASURES:
         raise ConfigError(

@@ -132,12 +132,15 @@ def overview_lines(overview: dict[str, Any], language: Language = "en") -> Itera
 
 
 def _colours(data: dict[str, Any], language: Language, channels: str) -> str:
-    """What the images hold: grey, RGB, or so many channels and the values that become 0 and 1."""
+    """What the images hold: grey, RGB, or so many channels and, where they are one training's, their range."""
     texts = TEXTS[language]
     if data["dtype"] is None:
         return texts["grey" if data["channels"] == 1 else "rgb"]
+    held = texts["bands"].format(channels=channels, dtype=data["dtype"])
+    if "range" not in data:
+        return held
     low, high = (f"{value:.6g}".replace(".", wording_of(language).decimal) for value in data["range"])
-    return texts["bands"].format(channels=channels, dtype=data["dtype"], low=low, high=high)
+    return f"{held}, {texts['range'].format(low=low, high=high)}"
 
 
 def told(recipe: dict[str, Any]) -> dict[str, Any]:

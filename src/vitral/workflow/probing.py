@@ -169,7 +169,7 @@ def _probe_several(
 
     ready = [prepared(parts[0])]
     overview = describe_probe(ready[0])
-    overview["data"] = describe_data(data) | {"range": overview["data"]["range"]}
+    overview["data"] = describe_data(data)
     overview["repeated"] = {"folds" if options.folds else "seeds": len(parts)}
     overview["disk_bytes"] *= len(parts)
     display.overview(overview)

@@ -37,6 +37,7 @@ class Start:
         recipe: as it was given, but for what did not apply to this network.
         weights_hash: SHA-256 of the weights' file; None where they are random.
         notices: what a person should know about it, one sentence each.
+        new_head: whether no row of the head is from the weights.
     """
 
     model: VisionTransformer
@@ -44,6 +45,7 @@ class Start:
     recipe: Recipe
     weights_hash: str | None
     notices: tuple[str, ...]
+    new_head: bool = True
 
 
 def new_config(name: str, recipe: Recipe) -> ViTConfig:
@@ -145,11 +147,14 @@ def start_from(
     )
     model = replace(checkpoint, config=config).model()
     notices += _resize(model, recipe.image_size)
-    notices += _match_head(model, checkpoint.class_names, data.class_names, recipe.head_bias)
+    # The probe's head comes later, see `start_at_probe`.
+    new_head = model.config.neighbours is not None or not set(checkpoint.class_names) & set(data.class_names)
+    about_head = _match_head(model, checkpoint.class_names, data.class_names, recipe.head_bias)
+    notices += about_head if not new_head or recipe.head_start == "zero" else []
     notices += about_channels + left_out
     preprocessing = replace(checkpoint.preprocessing, size=model.config.image_size, fit=recipe.fit)
     digest = sha256_of_file(checkpoint.file) if checkpoint.file is not None else None
-    return Start(model, preprocessing, recipe, digest, tuple(notices))
+    return Start(model, preprocessing, recipe, digest, tuple(notices), new_head)
 
 
 @dataclass(frozen=True)
@@ -219,15 +224,22 @@ def seen_by(weights: str | PathLike[str]) -> set[str]:
     return seen
 
 
-def open_as_taken(options: Options, progress: Progress | None = None) -> LabelledImages:
+def open_as_taken(
+    options: Options, progress: Progress | None = None, *, splits: Path | None = None
+) -> LabelledImages:
     """Open DATA as the network takes it.
+
+    Args:
+        options: what was asked for.
+        progress: called with the number of images looked at so far and in all.
+        splits: a run's splits.csv, which then says which image is on which side.
 
     Raises:
         UsageError: bands to be shown were named, and DATA has pictures.
         DataError: DATA cannot be learned from.
     """
     shallow = options.weights is not None and _takes_shallow_bands(options.weights)
-    data = options.open(bands=shallow, progress=progress)
+    data = options.open(bands=shallow, splits=splits, progress=progress)
     if data.dtype is None and options.display_bands is not None:
         raise UsageError(
             f"{data.spec} has 8-bit pictures, which are shown as they are: leave --display-bands out"

@@ -1,8 +1,7 @@
 """`train`: from DATA and a model to a complete run folder, in one call."""
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -10,49 +9,35 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from vitral.data import LabelledImages, without_seen, write_splits
-from vitral.data.augment import mix
-from vitral.data.loader import seed_of
-from vitral.device import Compute, choose
-from vitral.errors import DataError, UsageError, VitralError
-from vitral.inference import Classifier, Normalise
-from vitral.language import choose_language, in_both
-from vitral.model import VisionTransformer, ViTConfig
-from vitral.reporting import write_batch, write_repetition
+from vitral.data import LabelledImages
+from vitral.errors import DataError, UsageError
+from vitral.language import choose_language
+from vitral.reporting import write_repetition
 from vitral.runs import RunFolder, kind_of
-from vitral.training import Event, Listener, Notice, Plan, Recipe, continue_from, prepare
-from vitral.training import run as run_plan
+from vitral.training import Listener, continue_from
 from vitral.training.checkpoint import has_state
-from vitral.training.multi_label import fitted_recipe
 from vitral.training.recipe import resolve_recipe, to_toml
-from vitral.training.trainer import thresholds_before
-from vitral.weights import DEFAULT, find_source, overrides_from, read_config, write_config
+from vitral.weights import DEFAULT, overrides_from, read_config
 from vitral.workflow.facts import run_facts
-from vitral.workflow.options import (
-    SAID,
-    Options,
-    bands_of,
-    columns_text,
-    open_own_data,
-    range_of,
-    read_options,
+from vitral.workflow.one_training import (
+    ReadyTraining,
+    Resolve,
+    begin_training,
+    carry_out_training,
+    check_start,
+    options_of_training,
+    prepare_again,
+    prepare_training,
 )
+from vitral.workflow.options import SAID, Options, bands_of, check_is_here, columns_text, range_of
 from vitral.workflow.overview import describe_data, describe_plan
 from vitral.workflow.progress import Display
 from vitral.workflow.repetition import Part, begin, check_request, parts_of, run_parts
-from vitral.workflow.reports import images_of, pictures, write_pages
+from vitral.workflow.reports import images_of, pictures
 from vitral.workflow.run import Run
-from vitral.workflow.starting import (
-    as_network_takes,
-    new_config,
-    open_as_taken,
-    seen_by,
-    start_anew,
-    start_from,
-)
+from vitral.workflow.starting import open_as_taken
 
 
 def train(
@@ -145,7 +130,7 @@ def train(
         if resume is not None and kind_of(RunFolder(Path(resume))):
             folder = RunFolder(Path(resume))
             continue_from(folder)
-            options, resolved = _of_training(folder)
+            options, resolved = options_of_training(folder)
             options = options.replace(
                 device=options.device if device == "auto" else device,
                 workers=options.workers if workers is None else workers,
@@ -155,7 +140,7 @@ def train(
             )
             return _train_several(several, folder, resume=True)
         if resume is not None:
-            ready = _ready_again(RunFolder(Path(resume)), device, workers, time_limit, display)
+            ready = prepare_again(RunFolder(Path(resume)), device, workers, time_limit, display)
         else:
             options = Options(
                 data=fspath(data or ""),
@@ -189,7 +174,7 @@ def train(
                     options, resolve, recipe_fields, time_limit, called, display, listen, dry_run
                 )
                 return _train_several(several, folder)
-            ready = _ready(options, resolve, recipe_fields, time_limit, display)
+            ready = prepare_training(options, resolve, recipe_fields, time_limit, display)
         overview = describe_plan(ready.plan, ready.options)
         overview["notes"] += ready.notices
         display.overview(overview)
@@ -199,117 +184,9 @@ def train(
             folder = RunFolder(Path(resume))
         else:
             folder = RunFolder(Path(output)) if output else RunFolder.next_free(ready.plan.data.name)
-            _begin(folder, ready, overview, called)
-        _carry_out(folder, ready, overview, display, listen, resume is not None)
+            begin_training(folder, ready, overview, called)
+        carry_out_training(folder, ready, overview, display, listen, resume is not None)
         return Run(folder.path, overview)
-
-
-# The recipe for so many training images, or (None) before they are counted.
-Resolve = Callable[[int | None], Recipe]
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """All that is known before the first step."""
-
-    plan: Plan
-    options: Options
-    weights_hash: str | None = None
-    notices: tuple[str, ...] = ()
-
-
-def _check_start(options: Options, resolve: Resolve) -> tuple[Compute, ViTConfig | None]:
-    """Find what is wrong with model, weights and device before the images are looked at, which may take long."""
-    if options.model is not None and options.weights is not None:
-        raise UsageError("--model trains from scratch and --from goes on from weights: give one of them")
-    compute = choose(options.device, options.precision)
-    recipe = resolve(None)
-    config = new_config(options.model, recipe) if options.model is not None else None
-    if options.weights is not None:
-        find_source(options.weights)
-    return compute, config
-
-
-def _ready(
-    options: Options,
-    resolve: Resolve,
-    asked: Collection[str],
-    time_limit: float | None,
-    display: Display,
-    data: LabelledImages | None = None,
-    seconds_per_step: float | None = None,
-) -> _Ready:
-    """Open DATA unless they are given, make or load the model, and measure what training it will cost if unknown."""
-    compute, config = _check_start(options, resolve)
-    data = data or open_as_taken(options, display.counting)
-    values = {
-        "range": options.range,
-        "display_bands": options.display_bands,
-        "progress": display.counting,
-    }
-    recipe, fitting = fitted_recipe(resolve(len(data.split("train"))), data.multi_label, asked)
-    if config is not None:
-        start = start_anew(config, data, recipe, options.seed, **values)
-    else:
-        data = without_seen(data, seen_by(options.weights or ""))
-        start = start_from(options.weights or "", data, recipe, asked=asked, said=options.said, **values)
-        data = as_network_takes(data, start.preprocessing)
-    display.close()
-    plan = prepare(
-        data,
-        start.model,
-        start.preprocessing,
-        start.recipe,
-        compute,
-        seed=options.seed,
-        compiled=options.compile,
-        workers=options.workers,
-        time_limit=time_limit,
-        seconds_per_step=seconds_per_step,
-    )
-    return _Ready(plan, options, start.weights_hash, (*fitting, *start.notices))
-
-
-def _ready_again(
-    folder: RunFolder, device: str, workers: int | None, time_limit: float | None, display: Display
-) -> _Ready:
-    """The same for a run that stopped on its way: everything is as its files say."""
-    continue_from(folder)
-    options, recipe = _of_training(folder)
-    compute = choose(options.device if device == "auto" else device, options.precision)
-    config, preprocessing, class_names = read_config(folder.path)
-    data = open_own_data(folder, options, display.counting)
-    display.close()
-    if data.class_names != class_names:
-        raise DataError(
-            f"{options.data} has other classes than when {folder.path} began: restore it, or train anew"
-        )
-    data = as_network_takes(data, preprocessing)
-    with torch.random.fork_rng(devices=[]):
-        model = VisionTransformer(config)  # its weights come from the state
-    plan = prepare(
-        data,
-        model,
-        preprocessing,
-        recipe,
-        compute,
-        seed=options.seed,
-        compiled=options.compile,
-        workers=options.workers if workers is None else workers,
-    )
-    if time_limit is not None:
-        time_limit += sum(epoch["seconds"] for epoch in folder.read_metrics())
-    return _Ready(replace(plan, time_limit=time_limit), options)
-
-
-def _of_training(folder: RunFolder) -> tuple[Options, Recipe]:
-    """What a training was asked to do, and its recipe; UsageError where the run is a probe's."""
-    options, recipe = read_options(folder)
-    if not isinstance(recipe, Recipe):
-        raise UsageError(
-            f"{folder.path} is a probe's: the same `vitral probe` with --overwrite goes on from the features kept"
-        )
-    return options, recipe
 
 
 @dataclass(frozen=True)
@@ -334,11 +211,11 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
         resume: go on with what stands there.
     """
     options, resolve, display = several.options, several.resolve, several.display
-    _check_start(options, resolve)
+    check_start(options, resolve)
     if resume and folder is not None:
-        data = open_own_data(folder, options, display.counting)
-    else:
-        data = open_as_taken(options, display.counting)
+        check_is_here(folder, options)
+    splits = folder.splits if resume and folder is not None else None
+    data = open_as_taken(options, display.counting, splits=splits)
     display.close()
     parts = parts_of(data, options.seeds, options.seed)
     left = [part for part in parts if not (resume and folder is not None and part.is_finished(folder))]
@@ -346,11 +223,11 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
 
     def prepared(
         part: Part, asked: Collection[str] = (), limit: float | None = None, step: float | None = None
-    ) -> _Ready:
+    ) -> ReadyTraining:
         if resume and folder is not None and has_state(part.folder(folder).checkpoints):
-            return _ready_again(part.folder(folder), options.device, options.workers, share, display)
+            return prepare_again(part.folder(folder), options.device, options.workers, share, display)
         alone = options.replace(folds=None, seeds=None, seed=part.seed)
-        ready = _ready(alone, resolve, asked, limit, display, part.data, step)
+        ready = prepare_training(alone, resolve, asked, limit, display, part.data, step)
         if options.folds and not ready.plan.data.split("test"):
             raise DataError(
                 f"{part.name} has no image to test: {options.weights} has seen all of them, start from others"
@@ -381,8 +258,8 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
         about = describe_plan(one.plan, one.options)
         about["notes"] += one.notices
         if not again:
-            _begin(place, one, about, several.called)
-        _carry_out(place, one, about, display, several.listen, again)
+            begin_training(place, one, about, several.called)
+        carry_out_training(place, one, about, display, several.listen, again)
         torch.compiler.reset()  # it compiles one function for a few networks only, and then no more
 
     run_parts(folder, parts, run_one, display)
@@ -391,108 +268,18 @@ def _train_several(several: _Several, folder: RunFolder | None, *, resume: bool 
     return Run(folder.path, overview)
 
 
-def _overview_of_all(ready: _Ready, data: LabelledImages, count: int, options: Options) -> dict[str, Any]:
+def _overview_of_all(
+    ready: ReadyTraining, data: LabelledImages, count: int, options: Options
+) -> dict[str, Any]:
     """What several trainings will do and cost, from the first of them."""
     overview = describe_plan(ready.plan, ready.options)
     overview["notes"] += ready.notices
-    overview["data"] = describe_data(data)
+    as_taken = {name: overview["data"][name] for name in ("channels", "dtype", "range")}
+    overview["data"] = describe_data(data) | as_taken
     overview["repeated"] = {"folds" if options.folds else "seeds": count}
     overview["seconds"] *= count
     overview["disk_bytes"] *= count
     return overview
-
-
-def _begin(folder: RunFolder, ready: _Ready, overview: dict[str, Any], command: list[str]) -> None:
-    """Make the run folder with all that stands in it before the first step."""
-    plan = ready.plan
-    folder.clear()
-    try:
-        folder.write_run(run_facts(overview, command, plan.data.digest, ready.weights_hash))
-        write_splits(folder.splits, plan.data.samples, plan.data.class_names)
-        write_config(
-            folder.path,
-            plan.model.config,
-            plan.preprocessing,
-            plan.data.class_names,
-            thresholds=thresholds_before(plan.data),
-        )
-        write_batch(folder.batch, *_first_batch(plan))
-    except BaseException:
-        with suppress(VitralError, OSError):
-            folder.update_run(state="failed")
-        with suppress(OSError):
-            folder.path.rmdir()  # where not even run.json could be written
-        raise
-
-
-def _carry_out(
-    folder: RunFolder,
-    ready: _Ready,
-    overview: dict[str, Any],
-    display: Display,
-    listen: Listener | None,
-    resume: bool,
-) -> None:
-    """Train, and draw what came out."""
-    plan, notes = ready.plan, list(overview["notes"])
-
-    def tell(event: Event) -> None:
-        if isinstance(event, Notice):
-            notes.append(event.text)
-        display(event)
-        if listen is not None:
-            listen(event)
-
-    # What was left to the machine stands in recipe.toml as it was decided, so that resuming decides the same.
-    seen = plan.preprocessing
-    decided = ready.options.replace(
-        precision=plan.compute.precision,
-        compile=plan.compiled,
-        range=seen.range if seen.dtype is not None else None,
-        display_bands=seen.display_bands,
-    )
-    about = {"options": decided.to_dict(), "run": folder.read_run()}
-    run_plan(plan, folder, tell, about=about, resume=resume)
-    display.close()
-    folder.update_run(notes=list(map(in_both, notes)))
-    classifier = Classifier(
-        plan.model.eval(),
-        plan.preprocessing,
-        plan.data.class_names,
-        plan.compute,
-        thresholds=thresholds_before(plan.data),  # only to show where it looked
-    )
-    write_pages(folder, display.language, images_of(plan.data), plan.preprocessing, classifier)
-
-
-def _first_batch(plan: Plan) -> tuple[np.ndarray, list[str]]:
-    """The first batch as the network sees it: uint8 `(images, height, width, 3 or 1)`, and a label each."""
-    batches = replace(plan.batches, workers=0, pin=False)
-    batch = next(batches.stream())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(plan.seed, 0))  # as in the first step
-        normalise = Normalise(plan.preprocessing, choose("cpu", "fp32"))
-        names = plan.data.class_names
-        images, targets = mix(normalise(batch.images), batch.labels, len(names), batches.augmentation)
-    values = ((images - normalise.shift) / normalise.scale).permute(0, 2, 3, 1)
-    if not plan.preprocessing.bands:
-        values = values.round().clamp(0, 255).byte()
-    pixels = plan.preprocessing.picture(values.numpy())
-    if targets.ndim == 1:
-        return pixels, [names[label] for label in targets.tolist()]
-    return pixels, [_shares(row, names) for row in targets.tolist()]
-
-
-def _shares(shares: Sequence[float], names: Sequence[str]) -> str:
-    """The labels of a mixed image, or several labels: `pizza 70% + sushi 30%`, `red + round`, `–` for none."""
-    if all(share in (0, 1) for share in shares):
-        return " + ".join(name for share, name in zip(shares, names, strict=True) if share) or "–"
-    parts = sorted(
-        ((share, name) for share, name in zip(shares, names, strict=True) if share >= 0.005), reverse=True
-    )
-    if len(parts) == 1 and parts[0][0] >= 0.99:
-        return parts[0][1]
-    return " + ".join(f"{name} {share:.0%}" for share, name in parts) or "–"
 
 
 def _refuse_beside_resume(given: Mapping[str, Any]) -> None:
