@@ -81,7 +81,9 @@ def test_several_labels_have_no_probe(run: Run, tmp_path: Path, photos: Path) ->
     lines = ["path,label,split"]
     for split in ("train", "test"):
         for label in ("red", "green"):
-            lines += [f"{file},{label}|dark,{split}" for file in sorted((photos / split / label).glob("*.png"))]
+            lines += [
+                f"{file},{label}|dark,{split}" for file in sorted((photos / split / label).glob("*.png"))
+            ]
             lines += [f"{file},blue,{split}" for file in sorted((photos / split / "blue").glob("*.png"))]
     table = tmp_path / "labels.csv"
     table.write_text("\n".join(dict.fromkeys(lines)) + "\n")
