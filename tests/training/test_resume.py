@@ -223,7 +223,7 @@ def test_a_run_stopped_while_it_was_evaluated_is_finished(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, "write_predictions", stop)
+        patch.setattr("vitral.runs.results.write_predictions", stop)
         with pytest.raises(KeyboardInterrupt):
             train(make_plan(), "cut")
     assert_same(train(make_plan(), "cut", resume=True), whole)

@@ -212,7 +212,7 @@ def test_validation_chooses_the_weights(make_plan: MakePlan, train: Train, metri
 def test_the_test_split_changes_nothing(make_plan: MakePlan, make_data: MakeData, train: Train) -> None:
     """With every test label wrong, the same weights are kept."""
     data = make_data()
-    spoiled = tuple(replace(s, label=(s.label + 1) % 3) if s.split == "test" else s for s in data.samples)
+    spoiled = tuple(replace(s, labels=((s.label + 1) % 3,)) if s.split == "test" else s for s in data.samples)
     runs = [
         train(make_plan(variant, epochs=5, learning_rate=1e-2), name)
         for name, variant in (
@@ -231,7 +231,7 @@ def test_without_validation_the_last_weights_are_kept(
     """Though the test split finds them the worst: its labels are those that the network unlearns."""
     data = make_data(validation=0, train=24, test=0)
     shown = tuple(
-        replace(s, path=f"test/{s.path}", split="test", label=(s.label + 1) % 3) for s in data.samples
+        replace(s, path=f"test/{s.path}", split="test", labels=((s.label + 1) % 3,)) for s in data.samples
     )
     reader = data.reader
     data = replace(

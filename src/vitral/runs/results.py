@@ -7,7 +7,6 @@ import numpy as np
 
 from vitral.data import SPLITS, LabelledImages
 from vitral.files import write_json
-from vitral.inference import Prediction
 from vitral.runs.evaluation import evaluate_predictions
 from vitral.runs.layout import RunFolder
 from vitral.runs.multi_label import evaluate_multi_label
@@ -37,6 +36,8 @@ def write_results(
         device, backend, precision: what computed the answers.
         more: further entries of evaluation.json.
     """
+    from vitral.inference import Prediction  # with torch, which nobody needs who reads runs
+
     names, rows, measured = data.class_names, [], {}
     for split in [one for one in SPLITS if one in answers and one != "train"] or ["train"]:
         samples = data.split(split)

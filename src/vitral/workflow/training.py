@@ -274,8 +274,9 @@ def _overview_of_all(
     """What several trainings will do and cost, from the first of them."""
     overview = describe_plan(ready.plan, ready.options)
     overview["notes"] += ready.notices
-    as_taken = {name: overview["data"][name] for name in ("channels", "dtype", "range")}
-    overview["data"] = describe_data(data) | as_taken
+    # Folds have a range each, seeds the same.
+    as_taken = ("channels", "dtype") if options.folds else ("channels", "dtype", "range")
+    overview["data"] = describe_data(data) | {name: overview["data"][name] for name in as_taken}
     overview["repeated"] = {"folds" if options.folds else "seeds": count}
     overview["seconds"] *= count
     overview["disk_bytes"] *= count
