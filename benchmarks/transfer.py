@@ -82,6 +82,8 @@ def main() -> None:
                 "--from",
                 str(weights),
                 "--json",
+                "--flip",
+                "none",  # each image once, as in one epoch of the tutorial's
             ]
             probe += ["--method", options.method] if options.method else []
             again = [*probe, "--output", str(Path(folder) / f"again-{repeat}")]

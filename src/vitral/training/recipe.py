@@ -212,11 +212,12 @@ RECIPES: dict[str, Recipe] = {
         label_smoothing=0.1,
         drop_path=0.1,
     ),
-    # The same for hundreds of images: it starts from the linear probe, so that few epochs are enough.
+    # The same for hundreds of images: it starts from the linear probe, so that few epochs are enough. Adam moves every
+    # weight of a head of thousands by the learning rate in every step, so that rate has to be small.
     "finetune-small": Recipe(
         epochs=5,
         batch_size=32,
-        learning_rate=1e-4,
+        learning_rate=1.4e-5,
         layer_decay=0.75,
         weight_decay=0.0,
         warmup_epochs=1.0,

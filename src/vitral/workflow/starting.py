@@ -37,7 +37,7 @@ class Start:
         recipe: as it was given, but for what did not apply to this network.
         weights_hash: SHA-256 of the weights' file; None where they are random.
         notices: what a person should know about it, one sentence each.
-        new_head: whether no row of the head is from the weights.
+        new_head: whether the weights know none of the classes.
     """
 
     model: VisionTransformer
@@ -148,7 +148,7 @@ def start_from(
     model = replace(checkpoint, config=config).model()
     notices += _resize(model, recipe.image_size)
     # The probe's head comes later, see `start_at_probe`.
-    new_head = model.config.neighbours is not None or not set(checkpoint.class_names) & set(data.class_names)
+    new_head = not set(checkpoint.class_names) & set(data.class_names)
     about_head = _match_head(model, checkpoint.class_names, data.class_names, recipe.head_bias)
     notices += about_head if not new_head or recipe.head_start == "zero" else []
     notices += about_channels + left_out
