@@ -212,8 +212,8 @@ RECIPES: dict[str, Recipe] = {
         label_smoothing=0.1,
         drop_path=0.1,
     ),
-    # The same for hundreds of images: it starts from the linear probe, so that few epochs are enough. Adam moves every
-    # weight of a head of thousands by the learning rate in every step, so that rate has to be small.
+    # The same for hundreds of images, from the linear probe. Adam moves every weight of a head of thousands by the
+    # learning rate in every step, so that rate is small; how small is not settled, see docs/transfer.md.
     "finetune-small": Recipe(
         epochs=5,
         batch_size=32,
