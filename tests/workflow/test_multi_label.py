@@ -107,9 +107,7 @@ def test_a_run_learns_to_name_colour_and_shape(shapes: Run, table: Path) -> None
 
 
 def test_before_the_first_step_it_is_said_what_the_labels_change(shapes: Run, table: Path) -> None:
-    note = (
-        "an image may have several labels, so the recipe takes loss sigmoid and metric mean_average_precision"
-    )
+    note = "an image may have several labels, so the recipe takes loss sigmoid and metric mean_average_precision"
     assert note in shapes.overview["notes"]
     assert shapes.overview["recipe"]["loss"] == "sigmoid"
     _, training = truth_of(table, "train")
@@ -233,6 +231,7 @@ def test_fine_tuning_keeps_the_head_of_classes_of_the_same_name(
     [
         ({"loss": "softmax"}, "softmax loss is for one label an image"),
         ({"metric": "balanced_accuracy"}, "balanced_accuracy is for one label an image"),
+        ({"head_start": "probe"}, "a probe answers with one label an image"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(
@@ -246,6 +245,17 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 def test_one_label_an_image_has_no_mean_average_precision(photos: Path, tiny: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="mean_average_precision is for images with several labels"):
         train(photos, output=tmp_path / "run", metric="mean_average_precision", **tiny)
+
+
+def test_the_usual_fine_tuning_starts_from_zero(shapes: Run, table: Path, tmp_path: Path) -> None:
+    other = table.with_name("others.csv")
+    other.write_text(table.read_text().replace("red", "rot").replace("blue", "blau").replace("green", "grün"))
+    other.write_text(other.read_text().replace("round", "rund").replace("square", "eckig"))
+    tuned = train(other, weights=shapes.path, output=tmp_path / "run", epochs=1, progress=False)
+    assert tuned.overview["recipe"]["head_start"] == "zero"
+    assert any("head_start zero" in note for note in tuned.overview["notes"])
+    assert any("the head starts anew, at zero" in note for note in tuned.overview["notes"])
+    assert tuned.metrics["classes"] == ["blau", "eckig", "grün", "rot", "rund"]
 
 
 def test_rows_and_files_of_answers_have_all_labels(shapes: Run, table: Path, tmp_path: Path) -> None:

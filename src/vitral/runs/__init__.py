@@ -5,7 +5,7 @@ from vitral.runs.evaluation import ClassFigures, Evaluation, evaluate_prediction
 from vitral.runs.layout import RunFolder
 from vitral.runs.machine import machine, versions
 from vitral.runs.multi_label import LabelFigures, MultiLabelEvaluation, evaluate_multi_label
-from vitral.runs.predictions import Predictions, read_predictions, write_predictions
+from vitral.runs.predictions import Predictions, answered, read_predictions, write_predictions
 from vitral.runs.repetition import kind_of, put_together, share_right
 from vitral.runs.results import write_results
 from vitral.runs.second_look import DoubtfulLabel, doubtful_labels, read_second_look
@@ -20,6 +20,7 @@ __all__ = [
     "PairedDifference",
     "Predictions",
     "RunFolder",
+    "answered",
     "choose_thresholds",
     "doubtful_labels",
     "evaluate_multi_label",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitral.data import label_names
+from vitral.data import label_names, label_text
 from vitral.errors import VitralError
 from vitral.files import written_whole
 
@@ -66,6 +66,22 @@ class Predictions:
         named = [{text} if text in self.class_names else set(label_names(text)) for text in texts]
         found = [[name in names for name in self.class_names] for names in named]
         return np.array(found, dtype=bool).reshape(len(texts), len(self.class_names))
+
+
+def answered(
+    class_names: Sequence[str], probabilities: np.ndarray, thresholds: Sequence[float] | None = None
+) -> tuple[str, ...]:
+    """What each image is answered with: the most probable class; multi-label, `a|b` of those at their thresholds.
+
+    Args:
+        class_names: one a column.
+        probabilities: (images, classes).
+        thresholds: of a multi-label classifier, one a class.
+    """
+    if thresholds is None:
+        return tuple(class_names[index] for index in probabilities.argmax(axis=1).tolist())
+    names = np.array(class_names, dtype=object)
+    return tuple(label_text(names[reached]) for reached in probabilities >= np.asarray(thresholds))
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:

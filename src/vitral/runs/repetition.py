@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vitral.data import SplitRow, label_text, read_splits
+from vitral.data import SplitRow, read_splits
 from vitral.errors import UsageError, VitralError
 from vitral.files import write_json
 from vitral.runs.evaluation import evaluate_predictions
 from vitral.runs.intervals import group_codes, repeated_interval
 from vitral.runs.layout import RunFolder
 from vitral.runs.multi_label import average_precision_interval, evaluate_multi_label
-from vitral.runs.predictions import Predictions, read_predictions, write_predictions
+from vitral.runs.predictions import Predictions, answered, read_predictions, write_predictions
 from vitral.runs.second_look import doubtful_answers, doubtful_labels, write_second_look
 
 Kind = Literal["folds", "seeds"]
@@ -204,24 +204,24 @@ def _seeds(parts: Sequence[PartResult], rows: dict[str, SplitRow]) -> _Together:
     figures["accuracy_interval"] = list(repeated_interval(right, groups))
     labels, has = np.array(first.predictions.labels), first.predictions.has_label()
     found = np.stack([part.predictions.has_predicted() for part in parts], axis=2)  # (images, classes, runs)
-    for mine, answered, of_class in zip(
+    for mine, found_by, of_class in zip(
         has.T, found.swapaxes(0, 1), figures["per_class"].values(), strict=True
     ):
         if mine.any():
-            interval = repeated_interval(answered[mine], None if groups is None else groups[mine])
+            interval = repeated_interval(found_by[mine], None if groups is None else groups[mine])
             of_class["recall_interval"] = list(interval)
     names = first.predictions.class_names
     answers = [part.predictions.probabilities for part in parts]
     probabilities = np.mean(answers, axis=0)
+    thresholds = None
     if first.multi_label:
-        reached = probabilities >= np.mean([part.thresholds for part in parts], axis=0)
-        predicted = tuple(label_text(np.array(names, dtype=object)[row]) for row in reached)
+        thresholds = np.mean([part.thresholds for part in parts], axis=0).tolist()
         interval = average_precision_interval(figures["mean_average_precision"], has, answers, groups)
         figures["mean_average_precision_interval"] = interval and list(interval)
     else:
-        predicted = tuple(names[index] for index in probabilities.argmax(axis=1).tolist())
         matrices = [np.array(part.evaluation["confusion_matrix"]) for part in parts]
         figures["confusion_matrix"] = np.sum(matrices, axis=0).tolist()
+    predicted = answered(names, probabilities, thresholds)
     figures["ensemble_accuracy"] = float((np.array(predicted) == labels).mean())
     predictions = Predictions(
         class_names=names,

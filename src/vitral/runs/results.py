@@ -10,7 +10,7 @@ from vitral.files import write_json
 from vitral.runs.evaluation import evaluate_predictions
 from vitral.runs.layout import RunFolder
 from vitral.runs.multi_label import evaluate_multi_label
-from vitral.runs.predictions import Predictions, write_predictions
+from vitral.runs.predictions import Predictions, answered, write_predictions
 
 
 def write_results(
@@ -50,6 +50,7 @@ def write_results(
                 targets, answers[split], names, thresholds, split=split, groups=groups
             )
         rows += list(zip(samples, answers[split], strict=True))
+    probabilities = np.stack([answer for _, answer in rows])
     chosen = next(measured[split] for split in ("test", "validation", "train") if split in measured)
     figures = chosen.to_dict(device=device, backend=backend, precision=precision)
     write_json(folder.evaluation, figures | dict(more or {}))
@@ -60,7 +61,7 @@ def write_results(
             paths=tuple(sample.path for sample, _ in rows),
             labels=tuple(data.label_text(sample) for sample, _ in rows),
             splits=tuple(sample.split for sample, _ in rows),
-            predicted=tuple(Prediction(names, answer, None, thresholds).label for _, answer in rows),
-            probabilities=np.stack([answer for _, answer in rows]),
+            predicted=answered(names, probabilities, thresholds),
+            probabilities=probabilities,
         ),
     )

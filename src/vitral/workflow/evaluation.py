@@ -13,13 +13,14 @@ from vitral.data.loader import evaluation_batches
 from vitral.data.scan import Progress
 from vitral.errors import DataError, UsageError
 from vitral.files import write_json
-from vitral.inference import Classifier, Prediction, probabilities
+from vitral.inference import Classifier, probabilities
 from vitral.language import Sentence, count_of
 from vitral.runs import (
     Evaluation,
     MultiLabelEvaluation,
     Predictions,
     RunFolder,
+    answered,
     evaluate_multi_label,
     evaluate_predictions,
     kind_of,
@@ -271,7 +272,7 @@ def _predictions(classifier: Classifier, task: _Task, answers: np.ndarray) -> Pr
         paths=tuple(sample.path for sample in task.samples),
         labels=tuple(map(task.data.label_text, task.samples)),
         splits=tuple(sample.split for sample in task.samples),
-        predicted=tuple(Prediction(names, answer, None, classifier.thresholds).label for answer in answers),
+        predicted=answered(names, answers, classifier.thresholds),
         probabilities=answers,
     )
 
