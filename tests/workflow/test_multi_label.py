@@ -107,7 +107,9 @@ def test_a_run_learns_to_name_colour_and_shape(shapes: Run, table: Path) -> None
 
 
 def test_before_the_first_step_it_is_said_what_the_labels_change(shapes: Run, table: Path) -> None:
-    note = "an image may have several labels, so the recipe takes loss sigmoid and metric mean_average_precision"
+    note = (
+        "an image may have several labels, so the recipe takes loss sigmoid and metric mean_average_precision"
+    )
     assert note in shapes.overview["notes"]
     assert shapes.overview["recipe"]["loss"] == "sigmoid"
     _, training = truth_of(table, "train")

@@ -36,8 +36,6 @@ def write_results(
         device, backend, precision: what computed the answers.
         more: further entries of evaluation.json.
     """
-    from vitral.inference import Prediction  # with torch, which nobody needs who reads runs
-
     names, rows, measured = data.class_names, [], {}
     for split in [one for one in SPLITS if one in answers and one != "train"] or ["train"]:
         samples = data.split(split)
