@@ -184,14 +184,12 @@ def test_validation_chooses_the_weights(make_plan: MakePlan, train: Train, metri
     said: list[EpochDone] = []
     plan = make_plan(epochs=6, metric=metric, learning_rate=2e-2)
     folder = train(plan, listen=lambda event: said.append(event) if isinstance(event, EpochDone) else None)
-    values = [line[f"validation_{metric}"] for line in folder.read_metrics()]
-    best = min(values) if metric == "loss" else max(values)
+    lines = folder.read_metrics()
+    value = f"validation_{metric}"
+    sign = -1 if metric == "loss" else 1
+    best = max(lines, key=lambda line: (sign * line[value], -line["validation_loss"]))  # of equals the lower loss
     run = json.loads(folder.run.read_text())
-    assert run["best"] == {
-        "epoch": values.index(best) + 1,
-        "metric": metric,
-        "value": best,
-    }  # the first of equals
+    assert run["best"] == {"epoch": best["epoch"], "metric": metric, "value": best[value]}
     assert [event.figures["epoch"] for event in said if event.best][-1] == run["best"]["epoch"]
 
     # A run that ends with that epoch's weights has them: the same steps, nothing chosen.

@@ -181,8 +181,9 @@ def _choose(plan: Plan, learner: Learner, figures: dict[str, Any], best: Best) -
     value = figures.get(f"validation_{plan.recipe.metric}")
     sign = -1 if plan.recipe.metric == "loss" else 1
     if value is not None and best.value is not None and sign * value <= sign * best.value:
-        # A ranking is soon perfect, long before its probabilities are any good: then the loss decides.
-        tie = plan.data.multi_label and value == best.value
+        # On few images epochs are often equally good, and soon faultless, long before their probabilities are any
+        # good: then the loss decides.
+        tie = value == best.value
         if not (tie and best.loss is not None and figures["validation_loss"] < best.loss):
             return False
     if value is not None:
