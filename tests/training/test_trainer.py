@@ -187,7 +187,9 @@ def test_validation_chooses_the_weights(make_plan: MakePlan, train: Train, metri
     lines = folder.read_metrics()
     value = f"validation_{metric}"
     sign = -1 if metric == "loss" else 1
-    best = max(lines, key=lambda line: (sign * line[value], -line["validation_loss"]))  # of equals the lower loss
+    best = max(
+        lines, key=lambda line: (sign * line[value], -line["validation_loss"])
+    )  # of equals the lower loss
     run = json.loads(folder.run.read_text())
     assert run["best"] == {"epoch": best["epoch"], "metric": metric, "value": best[value]}
     assert [event.figures["epoch"] for event in said if event.best][-1] == run["best"]["epoch"]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from vitral.cli.data_options import AS_IT_IS, DataOptions
 from vitral.cli.output import print_result, table
 from vitral.cli.values import seeds_from
 from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
@@ -30,18 +31,10 @@ def probe(
     seed: int = 0,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
-    validation: float | None = None,
-    split_seed: int = 0,
-    folds: int | None = None,
     seeds: str | None = None,
-    group_by: str | None = None,
-    columns: str | None = None,
-    data_root: str | None = None,
-    strict: bool = False,
-    range: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    display_bands: str | None = None,
     language: str | None = None,
     json: bool = False,
+    reading: Annotated[DataOptions, Parameter(name="*")] = AS_IT_IS,
     said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
 ) -> int:
     """Fit a classifier to the features of a network that stays as it is.
@@ -71,20 +64,10 @@ def probe(
         seed: Seed of draws and folds.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; auto: bf16 where the device multiplies it faster.
-        validation: Share of the training images to set aside, where DATA has test but no validation.
-        split_seed: Another number divides DATA without splits, or into folds, in another way.
-        folds: Cross-validation: divide all images into so many parts and test each by a probe of the others, in
-            RUN/fold-1, RUN/fold-2, and so on; the same folds as those of "vitral train".
         seeds: Probe once from each of these seeds, such as 0,1,2, in RUN/seed-0, RUN/seed-1, and so on.
-        group_by: "folder" or a regular expression on the path: members of a group stay on one side of the split.
-        columns: A csv's other headings: path=id_code,label=diagnosis.
-        data_root: Where the files of torchvision:NAME are.
-        strict: Stop at a single bad file, instead of listing it and going on without it.
-        range: LOW,HIGH: the values that become 0 and 1, of images that are no 8-bit pictures in grey or RGB; default:
-            the 0.5 and 99.5 percentiles of the training images.
-        display_bands: Which bands of such images are shown as red, green and blue, such as 3,2,1, or one in grey.
         language: en or pt, of what people read; default: the system's.
         json: Print the run's folder and its evaluation (with --dry-run the overview) as JSON.
+        reading: How DATA is read and divided.
         said: About weights of other origin.
     """
     from vitral.language import choose_language
@@ -108,18 +91,10 @@ def probe(
         seed=seed,
         device=device,
         precision=precision,
-        validation=validation,
-        split_seed=split_seed,
-        folds=folds,
         seeds=seeds_from(seeds),
-        group_by=group_by,
-        columns=columns,
-        data_root=data_root,
-        strict=strict,
-        range=range,
-        display_bands=display_bands,
         language=language,
         command=["vitral", *sys.argv[1:]],
+        **reading.given(),
         **said.given(),
     )
     if dry_run:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from vitral.cli.data_options import AS_IT_IS, DataOptions
 from vitral.cli.output import print_result
 from vitral.cli.recipe_options import RecipeOptions
 from vitral.cli.values import seeds_from
@@ -35,19 +36,11 @@ def train(
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
     compile: Annotated[bool | None, Parameter(negative="--no-compile")] = None,
     workers: int | None = None,
-    validation: float | None = None,
-    split_seed: int = 0,
-    folds: int | None = None,
     seeds: str | None = None,
-    group_by: str | None = None,
-    columns: str | None = None,
-    data_root: str | None = None,
-    strict: bool = False,
-    range: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    display_bands: str | None = None,
     language: str | None = None,
     json: bool = False,
     recipe_fields: Annotated[RecipeOptions, Parameter(name="*")] = NOTHING_GIVEN,
+    reading: Annotated[DataOptions, Parameter(name="*")] = AS_IT_IS,
     said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
 ) -> int:
     """Train a model from scratch, or fine-tune one.
@@ -70,35 +63,20 @@ def train(
             5,000 training images on finetune. Others: paper-finetune, paper-imagenet1k, paper-imagenet21k, tutorial.
         print_recipe: Print the resolved recipe as TOML, and stop; with DATA as the number of its images asks for.
         seed: Seed of weights, order, augmentation and dropout.
-        folds: Cross-validation: divide all images into so many parts and test each by a training on the others, in
-            RUN/fold-1, RUN/fold-2, and so on; DATA's own splits are joined. The same DATA and --split-seed give the
-            same folds, also to "vitral probe".
         seeds: Train once from each of these seeds, such as 0,1,2, in RUN/seed-0, RUN/seed-1, and so on.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; auto: bf16 where the device multiplies it natively.
         compile: Whether to use torch.compile; default: where it saves more time than it takes.
         workers: Processes that read images; default: as fits the machine.
-        validation: Share of the training images to choose on, where DATA has test but no validation, or with --folds.
-        split_seed: Another number divides DATA without splits, or into folds, in another way.
-        group_by: "folder" or a regular expression on the path: members of a group stay on one side of the split.
-        columns: A csv's other headings: path=id_code,label=diagnosis.
-        data_root: Where the files of torchvision:NAME are.
-        strict: Stop at a single bad file, instead of listing it and going on without it.
-        range: LOW,HIGH: the values that become 0 and 1, of images that are no 8-bit pictures in grey or RGB; default:
-            the 0.5 and 99.5 percentiles of the training images. Where it is said, 8-bit pictures are read band by
-            band, too.
-        display_bands: Which bands of such images are shown as red, green and blue, such as 3,2,1, or one in grey;
-            default: the first three, or the first. Where it is said, weights for RGB keep these colours' filters.
         language: en or pt, of what people read; default: the system's.
         json: Print the run's folder and its evaluation (with --dry-run the overview) as JSON.
         recipe_fields: Fields of the recipe.
+        reading: How DATA is read and divided.
         said: About weights of other origin.
     """
     given = recipe_fields.given()
     if print_recipe:
-        opening = {"validation": validation, "split_seed": split_seed, "group_by": group_by, "strict": strict}
-        opening |= {"columns": columns, "data_root": data_root, "folds": folds}
-        return _print_recipe(recipe, model, given, data, opening, json)
+        return _print_recipe(recipe, model, given, data, reading, json)
     from vitral.workflow import train as work
 
     run = work(
@@ -116,19 +94,11 @@ def train(
         compile=compile,
         workers=workers,
         time_limit=_seconds(time_limit),
-        validation=validation,
-        split_seed=split_seed,
-        folds=folds,
         seeds=seeds_from(seeds),
-        group_by=group_by,
-        columns=columns,
-        data_root=data_root,
-        strict=strict,
-        range=range,
-        display_bands=display_bands,
         language=language,
         command=["vitral", *sys.argv[1:]],
         **given,
+        **reading.given(),
         **said.given(),
     )
     if dry_run:
@@ -149,7 +119,7 @@ def train(
 
 
 def _print_recipe(
-    recipe: str | None, model: str | None, given: dict, data: str | None, opening: dict, as_json: bool
+    recipe: str | None, model: str | None, given: dict, data: str | None, reading: DataOptions, as_json: bool
 ) -> int:
     from vitral.training.recipe import resolve_recipe, to_toml
 
@@ -158,8 +128,9 @@ def _print_recipe(
         from vitral.data import fold
         from vitral.workflow.options import Options
 
-        opened = Options(data, **opening).open()
-        images = len((fold(opened, 1) if opening["folds"] else opened).split("train"))
+        # What counts the images; the values in them do not matter here.
+        opened = Options(data, **reading.given() | {"range": None, "display_bands": None}).open()
+        images = len((fold(opened, 1) if reading.folds else opened).split("train"))
     resolved = resolve_recipe(recipe, model is None, given, images)
     if images:
         resolved = resolved.resolved(images)
