@@ -32,11 +32,14 @@ def still(**changes: Any) -> dict[str, Any]:
     return values | changes
 
 
-def test_it_starts_where_the_probe_ends(run: Run, others: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flip", ["horizontal", "none"])
+def test_it_starts_where_the_probe_ends(run: Run, others: Path, tmp_path: Path, flip: str) -> None:
     probed = probe(
-        others, weights=run.path, output=tmp_path / "probe", flip="none", precision="fp32", progress=False
+        others, weights=run.path, output=tmp_path / "probe", flip=flip, precision="fp32", progress=False
     )
-    tuned = train(others, weights=run.path, output=tmp_path / "tuned", **still(recipe="finetune-small"))
+    tuned = train(
+        others, weights=run.path, output=tmp_path / "tuned", **still(recipe="finetune-small", flip=flip)
+    )
     files = sorted(str(file) for file in (others / "test").rglob("*.png"))
     answers = [
         np.stack([one.probabilities for one in Classifier.load(path, precision="fp32").predict(files)])
@@ -56,7 +59,7 @@ def test_features_are_those_that_probes_keep(
 ) -> None:
     """After a probe of the same images nothing goes through the frozen network again."""
     monkeypatch.setenv("VITRAL_CACHE", str(tmp_path / "cache"))
-    probe(others, weights=run.path, output=tmp_path / "probe", flip="none", precision="fp32", progress=False)
+    probe(others, weights=run.path, output=tmp_path / "probe", precision="fp32", progress=False)
     from vitral.transfer import features
 
     def never(*_: Any) -> None:

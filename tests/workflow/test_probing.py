@@ -23,7 +23,8 @@ from vitral.runs import RunFolder
 from vitral.transfer import Extraction, ProbeRecipe
 from vitral.weights import Checkpoint, load_model, read_checkpoint, write_checkpoint
 from vitral.workflow import Run, evaluate, probe, report, train
-from vitral.workflow.one_probe import _groups, prepare_probe, probe_data
+from vitral.workflow.extracting import lessons
+from vitral.workflow.one_probe import prepare_probe, probe_data
 from vitral.workflow.options import Options, read_options
 from vitral.workflow.progress import Display
 
@@ -296,8 +297,10 @@ def test_groups_stay_together_and_the_weights_own_classes_do_not_matter(
     with Display(shown=False) as display:
         ready = prepare_probe(options, ProbeRecipe(method="logistic"), display)
         found = probe_data(ready, display)
-    groups = _groups(ready.data, 2)
+    taught = lessons(ready.extractions, ready.data, ready.choice)
+    groups = taught.groups
     assert groups is not None
+    assert taught.views == 2
     samples = 2 * ready.data.split("train")
     for one in range(len(samples)):
         for other in range(len(samples)):

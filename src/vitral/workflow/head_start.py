@@ -1,16 +1,14 @@
 """Fine-tuning that starts from the linear probe of the frozen features (LP-FT, Kumar et al. 2022)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from vitral.data import LabelledImages
-from vitral.data.scan import Progress
 from vitral.device import Compute
 from vitral.language import Sentence
-from vitral.runs.intervals import group_codes
-from vitral.transfer import Extraction, ProbeRecipe, classifier_from, fit, make_backbone, poolings
+from vitral.transfer import ProbeRecipe, classifier_from, fit, make_backbone, poolings
 from vitral.weights import Checkpoint, Overrides
+from vitral.workflow.extracting import complete, extractions_of, lessons
 from vitral.workflow.starting import Start
 
 # What a frozen network computes without, so that its features are those that `vitral probe` keeps.
@@ -24,11 +22,12 @@ def start_at_probe(
     said: Overrides,
     *,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Callable[[int, int, int], None] | None = None,
 ) -> Start:
     """The same start with the network and the head that `vitral probe` would end with.
 
-    Features of the training images are taken from the cache that probes use, or computed and kept there.
+    Features of the training images, and of their mirrored selves where the training mirrors, are taken from the cache
+    that probes use, or computed and kept there.
 
     Args:
         start: its head starts anew.
@@ -36,25 +35,20 @@ def start_at_probe(
         compute: where and how the features are computed.
         said: what the user says about the weights; without a crop share all of the shorter side is seen, as by probes.
         seed: of the probe.
-        progress: called with the number of images done and in all.
+        progress: called with the number of images done, of all, and of those done that no cache had.
     """
     config = start.model.config
     preprocessing = replace(start.preprocessing, crop_share=said.crop_share or 1.0)
     frozen = Checkpoint(config.replace(**_NOTHING_RANDOM), preprocessing, (), start.model.state_dict())
-    recipe = ProbeRecipe(pool=start.recipe.pool)
+    mirrors = start.recipe.flip in ("horizontal", "both")
+    recipe = ProbeRecipe(pool=start.recipe.pool, flip="horizontal" if mirrors else "none")
     choice = poolings(config, recipe)
-    samples = data.split("train")
-    layers = sorted({layer for pooling in choice for layer in pooling.layers})
-    extraction = Extraction(make_backbone(frozen.model(), preprocessing, compute), data, samples, layers)
-    extraction.run(progress=progress)
-    fitted = fit(
-        recipe,
-        {pooling: extraction.pooled(pooling) for pooling in choice},
-        np.array([sample.label for sample in samples]),
-        len(data.class_names),
-        groups=group_codes([sample.group for sample in samples]) if data.has_groups else None,
-        seed=seed,
-    )
+    backbone = make_backbone(frozen.model(), preprocessing, compute)
+    parts = extractions_of(backbone, data, ["train"], choice, recipe)
+    complete(parts, progress)
+    taught = lessons(parts, data, choice)
+    classes = len(data.class_names)
+    fitted = fit(recipe, taught.features, taught.labels, classes, groups=taught.groups, seed=seed)
     probed = classifier_from(frozen, fitted, data.class_names)
     random = {name: getattr(config, name) for name in _NOTHING_RANDOM}
     model = replace(probed, config=probed.config.replace(**random)).model()

@@ -19,7 +19,6 @@ from vitral.language import in_both
 from vitral.model.summary import summarise
 from vitral.reporting import write_batch
 from vitral.runs import RunFolder, write_results
-from vitral.runs.intervals import group_codes
 from vitral.training.recipe import to_toml
 from vitral.transfer import (
     Backbone,
@@ -34,6 +33,7 @@ from vitral.transfer import (
     poolings,
 )
 from vitral.weights import Checkpoint, find_source, write_checkpoint
+from vitral.workflow.extracting import complete, extractions_of, labels_of, lessons
 from vitral.workflow.facts import run_facts
 from vitral.workflow.options import Options
 from vitral.workflow.overview import describe_data, describe_machine
@@ -120,12 +120,8 @@ def prepare_probe(
     display.close()
     choice = poolings(start.checkpoint.config, recipe)
     backbone = make_backbone(start.checkpoint.model(), start.checkpoint.preprocessing, compute)
-    layers = sorted({layer for pooling in choice for layer in pooling.layers})
-    extractions = {
-        split: Extraction(backbone, data, data.split(split), layers) for split in SPLITS if data.split(split)
-    }
-    if recipe.flip == "horizontal":
-        extractions["mirrored"] = Extraction(backbone, data, data.split("train"), layers, mirrored=True)
+    splits = [split for split in SPLITS if data.split(split)]
+    extractions = extractions_of(backbone, data, splits, choice, recipe)
     for part in extractions.values():
         if part.missing:
             part.run(TIMED_IMAGES)
@@ -179,27 +175,26 @@ def probe_data(ready: ReadyProbe, display: Display) -> Probed:
         DataError: there are too few images for the shots.
     """
     started = perf_counter()
-    _complete(ready.extractions, display)
+    complete(ready.extractions, lambda done, total, computed: display.passing(done, total, computed, 0))
+    display.close()
     data, parts = ready.data, ready.extractions
     classes = len(data.class_names)
-    labels = {split: _labels(data, split) for split in SPLITS if data.split(split)}
-    features = {pooling: _training_features(parts, pooling) for pooling in ready.choice}
-    views = 2 if "mirrored" in parts else 1
-    groups = _groups(data, views)
-    truth = np.tile(labels["train"], views)
-    fitted = fit(ready.recipe, features, truth, classes, groups=groups, seed=ready.options.seed)
+    taught = lessons(parts, data, ready.choice)
+    fitted = fit(
+        ready.recipe, taught.features, taught.labels, classes, groups=taught.groups, seed=ready.options.seed
+    )
     recipe = fitted.settled(ready.recipe)
     shots: list[dict[str, Any]] = []
     if ready.recipe.shots and "test" in parts:
         shots = few_shots(
             ready.recipe,
-            features,
-            truth,
+            taught.features,
+            taught.labels,
             {pooling: parts["test"].pooled(pooling) for pooling in ready.choice},
-            labels["test"],
+            labels_of(data, "test"),
             classes,
-            views=views,
-            groups=groups,
+            views=taught.views,
+            groups=taught.groups,
             seed=ready.options.seed,
         )
     checkpoint = classifier_from(ready.checkpoint, fitted, data.class_names)
@@ -269,40 +264,6 @@ def carry_out_probe(
     classifier = _classifier(ready, probed.checkpoint)
     write_pages(folder, display.language, images_of(ready.data), seen, classifier)
     return probed
-
-
-def _complete(extractions: Mapping[str, Extraction], display: Display) -> None:
-    """Compute all that is missing, as one course with one bar."""
-    parts = list(extractions.values())
-    total = sum(len(part.samples) for part in parts)
-    known = total - sum(len(part.missing) for part in parts)
-    for number, part in enumerate(parts):
-        later = sum(len(one.missing) for one in parts[number + 1 :])
-
-        def progress(done: int, of: int, later: int = later) -> None:
-            there = total - later - (of - done)
-            display.passing(there, total, there - known, 0)
-
-        part.run(progress=progress)
-    display.close()
-
-
-def _training_features(parts: Mapping[str, Extraction], pooling: Pooling) -> np.ndarray:
-    """Of the training images, and below these of the mirrored ones."""
-    return np.concatenate([parts[name].pooled(pooling) for name in ("train", "mirrored") if name in parts])
-
-
-def _labels(data: LabelledImages, split: str) -> np.ndarray:
-    return np.array([sample.label for sample in data.split(split)])
-
-
-def _groups(data: LabelledImages, views: int) -> np.ndarray | None:
-    """Which training rows are left out together: members of a group, and views of an image; None: none."""
-    samples = data.split("train")
-    groups = group_codes([sample.group for sample in samples]) if data.has_groups else None
-    if groups is None and views > 1:
-        groups = np.arange(len(samples))
-    return None if groups is None else np.tile(groups, views)
 
 
 def _classifier(ready: ReadyProbe, checkpoint: Checkpoint) -> Classifier:

@@ -95,7 +95,7 @@ def prepare_training(
                 compute,
                 options.said,
                 seed=options.seed,
-                progress=lambda done, total: display.passing(done, total, done, 0),
+                progress=lambda done, total, computed: display.passing(done, total, computed, 0),
             )
     display.close()
     plan = prepare(
