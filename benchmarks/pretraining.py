@@ -91,6 +91,7 @@ def draw(found: dict[str, list[dict[str, Any]]], picture: Path) -> None:
             epochs, mean, color=colour, linewidth=2, label=f"{name.replace('-', ' ')}, {mean[-1]:.1f} %"
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("epochs on the target (logarithmic)")
     axes.set_ylabel("test accuracy (%)")
     axes.grid(alpha=0.25)
