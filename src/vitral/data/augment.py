@@ -1,7 +1,8 @@
 """What training images go through: random crops, flips, colours, erasing; then mixing of whole batches.
 
 All of it is torchvision's `transforms.v2`, on uint8 tensors of pictures and float32 of other images; mixing happens on
-the device, after normalisation.
+the device, after normalisation. torchvision takes longer to import than torch itself, and is imported where it is used:
+what only reads, probes or measures does without.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
-
-_BICUBIC = v2.InterpolationMode.BICUBIC
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,13 @@ def image_transform(
         fit: what brings an image to `size` where there is no random crop.
         fill: the colour, one number a channel, of what is erased or moved in from outside.
     """
+    from torchvision.transforms import v2
+
     steps: list[Callable[[Tensor], Tensor]] = [fit]
     if augmentation.random_crop:
         scale = (augmentation.random_crop, 1.0)
-        steps = [v2.RandomResizedCrop(size, scale=scale, interpolation=_BICUBIC, antialias=True)]
+        bicubic = v2.InterpolationMode.BICUBIC
+        steps = [v2.RandomResizedCrop(size, scale=scale, interpolation=bicubic, antialias=True)]
     if augmentation.flip in ("horizontal", "both"):
         steps.append(v2.RandomHorizontalFlip())
     if augmentation.flip == "both":
@@ -87,12 +88,12 @@ def mix(
         The images, and the targets: labels `(batch,)` where nothing was mixed, else probabilities
         `(batch, num_classes)`.
     """
-    kinds: list[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
-    if augmentation.mixup:
-        kinds.append(v2.MixUp(alpha=augmentation.mixup, num_classes=num_classes))
-    if augmentation.cutmix:
-        kinds.append(v2.CutMix(alpha=augmentation.cutmix, num_classes=num_classes))
     chance, choice = torch.rand(2).tolist()
+    alphas = [("MixUp", augmentation.mixup), ("CutMix", augmentation.cutmix)]
+    kinds = [(kind, alpha) for kind, alpha in alphas if alpha]
     if not kinds or chance >= augmentation.mix_probability:
         return images, labels
-    return kinds[int(choice * len(kinds))](images, labels)
+    from torchvision.transforms import v2
+
+    kind, alpha = kinds[int(choice * len(kinds))]
+    return getattr(v2, kind)(alpha=alpha, num_classes=num_classes)(images, labels)
