@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -230,11 +232,30 @@ def class_names_for(
     if names and len(names) == count:
         return unique(list(map(str, names)))
     if count == 1000:
-        from torchvision.models import ViT_B_16_Weights
-
         assumed["class_names"] = "1000 outputs, so ImageNet-1k's in their usual order"
-        return unique(ViT_B_16_Weights.IMAGENET1K_V1.meta["categories"])
+        return unique(imagenet_names())
     return tuple(f"output {index}" for index in range(count))  # no name that classes of the user's could have
+
+
+def imagenet_names() -> list[str]:
+    """ImageNet-1k's classes in their usual order, as torchvision has them.
+
+    The import of `torchvision.models` takes longer than torch's own, so the one file that lists them is run by itself
+    where it is as known; where torchvision has put it elsewhere, its public name is asked.
+    """
+    package = find_spec("torchvision")
+    for folder in (package.submodule_search_locations or ()) if package is not None else ():
+        spec = spec_from_file_location("torchvision_categories", Path(folder) / "models" / "_meta.py")
+        if spec is None or spec.loader is None or not Path(spec.origin or "").is_file():
+            continue
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        names = getattr(module, "_IMAGENET_CATEGORIES", None)
+        if isinstance(names, list) and len(names) == 1000:
+            return names
+    from torchvision.models import ViT_B_16_Weights
+
+    return ViT_B_16_Weights.IMAGENET1K_V1.meta["categories"]
 
 
 def for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
