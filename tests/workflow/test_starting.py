@@ -16,7 +16,7 @@ from vitral.data import open_data
 from vitral.errors import ConfigError
 from vitral.images import Preprocessing
 from vitral.model import VisionTransformer, create_model
-from vitral.training import Recipe
+from vitral.training import RECIPES, Recipe
 from vitral.weights import Checkpoint, read_checkpoint, write_checkpoint
 from vitral.workflow import Run, train
 from vitral.workflow.starting import start_from, with_channels
@@ -67,7 +67,10 @@ def test_fine_tuning_on_the_same_classes_goes_on_where_the_run_stood(
         == hashlib.sha256((run.path / "model.safetensors").read_bytes()).hexdigest()
     )
     # As few images ask for, where nothing else was.
-    assert tomllib.loads((tuned.path / "recipe.toml").read_text())["layer_decay"] == 0.75
+    assert (
+        tomllib.loads((tuned.path / "recipe.toml").read_text())["layer_decay"]
+        == RECIPES["finetune-small"].layer_decay
+    )
 
 
 def test_weights_without_a_class_in_common_start_a_head_of_zeros(photos: Path, tmp_path: Path) -> None:

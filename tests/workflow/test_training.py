@@ -18,7 +18,7 @@ from PIL import Image
 from vitral.errors import ConfigError, DataError, UsageError, VitralError
 from vitral.inference import Classifier
 from vitral.model import VisionTransformer
-from vitral.training import EpochDone, Event, StepDone
+from vitral.training import RECIPES, EpochDone, Event, StepDone
 from vitral.workflow import Run, report, train
 
 Recipe = dict[str, Any]
@@ -251,7 +251,7 @@ def test_without_a_model_the_default_of_the_catalogue_is_tuned(
     assert planned.overview["model"]["weights"] == str(run.path)
     # Few images are fine-tuned from the linear probe, layers at rates of their own.
     recipe = planned.overview["recipe"]
-    assert (recipe["head_start"], recipe["layer_decay"]) == ("probe", 0.75)
+    assert (recipe["head_start"], recipe["layer_decay"]) == ("probe", RECIPES["finetune-small"].layer_decay)
 
 
 def test_a_contradicting_start_is_refused(photos: Path, tmp_path: Path) -> None:
