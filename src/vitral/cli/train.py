@@ -2,7 +2,7 @@
 
 import re
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -129,7 +129,8 @@ def _print_recipe(
         from vitral.workflow.options import Options
 
         # What counts the images; the values in them do not matter here.
-        opened = Options(data, **reading.given() | {"range": None, "display_bands": None}).open()
+        opening: dict[str, Any] = reading.given() | {"range": None, "display_bands": None}
+        opened = Options(data, **opening).open()
         images = len((fold(opened, 1) if reading.folds else opened).split("train"))
     resolved = resolve_recipe(recipe, model is None, given, images)
     if images:

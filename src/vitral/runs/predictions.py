@@ -79,7 +79,8 @@ def answered(
         thresholds: of a multi-label classifier, one a class.
     """
     if thresholds is None:
-        return tuple(class_names[index] for index in probabilities.argmax(axis=1).tolist())
+        best: list[int] = probabilities.argmax(axis=1).tolist()
+        return tuple(class_names[index] for index in best)
     names = np.array(class_names, dtype=object)
     return tuple(label_text(names[reached]) for reached in probabilities >= np.asarray(thresholds))
 
