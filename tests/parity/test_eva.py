@@ -11,48 +11,18 @@ from vitral.weights import load_model, overrides_from, read_checkpoint
 from vitral.weights.families import eva
 from vitral.weights.rules import from_vitral
 
+from .networks import EVA, TINY, images_for, timm_peer
+
 timm = pytest.importorskip("timm")
 from timm.models import save_for_hf  # noqa: E402
 
-TINY = {"embed_dim": 48, "num_heads": 3, "depth": 3, "num_classes": 7}
-# What it stands for: the name of timm's registry, arguments, and what the tensors alone do not tell.
-NETWORKS = {
-    "EVA": ("eva_giant_patch14_224", {"img_size": 42}, {}),
-    "EVA, CLIP": ("eva_giant_patch14_clip_224", {"img_size": 42}, {}),
-    "EVA-02, one layer for queries, keys, values": ("eva02_tiny_patch14_224", {"img_size": 42}, {}),
-    "EVA-02": ("eva02_base_patch14_224", {"img_size": (28, 56)}, {"grid": (2, 4)}),
-    "EVA-02, CLIP": ("eva02_base_patch16_clip_224", {"img_size": 48, "num_classes": 0}, {}),
-    "EVA-02, another grid": ("eva02_tiny_patch14_336", {"img_size": 42, "ref_feat_shape": (24, 20)}, None),
-    "EVA with rotary positions of its own grid": (
-        "eva_giant_patch14_224", {"img_size": (28, 56), "use_rot_pos_emb": True}, None,
-    ),
-    "ViT with rotary positions": ("vit_betwixt_patch16_rope_reg4_gap_256", {"img_size": (48, 80)}, {"grid": (3, 5)}),
-    "ViT with rotary positions, no bias": (
-        "vit_mediumd_patch16_rope_reg1_gap_256", {"img_size": 48, "in_chans": 1}, {"grid": (3, 3)},
-    ),
-    "DINOv3": ("vit_small_patch16_dinov3", {"img_size": (48, 80)}, {"grid": (3, 5)}),
-    "DINOv3, biases": ("vit_small_patch16_dinov3_qkvb", {"img_size": 48, "num_classes": 0}, {"grid": (3, 3)}),
-    "DINOv3, SwiGLU": ("vit_huge_plus_patch16_dinov3_qkvb", {"img_size": 48}, {"grid": (3, 3)}),
-    "DINOv3, class token": (
-        "vit_7b_patch16_dinov3", {"img_size": 48, "global_pool": "token"}, {"grid": (3, 3), "pool": "token"},
-    ),
-    "LingBot": ("vit_giant_patch16_lingbot", {"img_size": 32}, {"grid": (2, 2), "pool": "token"}),
-}  # fmt: skip
 
-
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=EVA)
 def network(request, stirred, tmp_path_factory):
     """What it stands for, timm's network, the folder that timm saved it in, and what a bare file does not tell."""
-    name, changes, said = NETWORKS[request.param]
-    peer, folder = stirred(timm.create_model(name, **TINY | changes)), tmp_path_factory.mktemp("eva")
-    save_for_hf(peer, folder, safe_serialization=True)
+    folder, said = tmp_path_factory.mktemp("eva"), EVA[request.param][2]
+    peer = timm_peer(stirred, folder, request.param)
     return request.param, peer, folder, said if said is None else {"heads": 3} | said
-
-
-def images_for(model):
-    """Two images of noise."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(2, model.config.channels, *model.config.image_size, generator=generator)
 
 
 @torch.no_grad()

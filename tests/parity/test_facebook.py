@@ -14,29 +14,18 @@ from vitral.weights import load_model, overrides_from, read_checkpoint
 from vitral.weights.families import facebook
 from vitral.weights.rules import from_vitral
 
+from .networks import facebook_dinov2, facebook_peer, images_for
+
 timm = pytest.importorskip("timm")
 from timm.models.deit import checkpoint_filter_fn  # noqa: E402
 
-TINY = {"embed_dim": 48, "num_heads": 3, "depth": 3}
 SAID = {"heads": 3}  # dim / 64 fits their sizes, not these
-
-
-def build(stirred, name, **changes):
-    """timm's network of a name, small and random, and its tensors."""
-    peer = stirred(timm.create_model(name, **TINY | changes))
-    return peer, peer.state_dict()
 
 
 def saved(tmp_path, content):
     """A file of PyTorch's."""
     torch.save(content, tmp_path / "checkpoint.pth")
     return tmp_path / "checkpoint.pth"
-
-
-def images_for(model):
-    """Two images of noise."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(2, model.config.channels, *model.config.image_size, generator=generator)
 
 
 def check(agree, kind, file, peer, **said):
@@ -70,7 +59,7 @@ def assert_same_tensors(found, expected):
 
 @pytest.mark.parametrize("prefix", ["backbone.", "module.backbone."])
 def test_dinos_training_checkpoint(stirred, agree, tmp_path, prefix):
-    peer, tensors = build(stirred, "vit_small_patch16_224", img_size=48, num_classes=0)
+    peer, tensors = facebook_peer(stirred, "vit_small_patch16_224", img_size=48, num_classes=0)
     head = prefix.removesuffix("backbone.") + "head."
     teacher = {prefix + name: tensor for name, tensor in tensors.items()}
     teacher |= {f"{head}mlp.0.weight": torch.ones(8, 48), f"{head}last_layer.weight_g": torch.ones(9, 1)}
@@ -83,30 +72,13 @@ def test_dinos_training_checkpoint(stirred, agree, tmp_path, prefix):
 
 
 def test_dinos_backbone_is_timms_unless_the_user_says_whose_it_is(stirred, agree, tmp_path):
-    peer, tensors = build(stirred, "vit_small_patch16_224", img_size=48, num_classes=0)
+    peer, tensors = facebook_peer(stirred, "vit_small_patch16_224", img_size=48, num_classes=0)
     file = saved(tmp_path, tensors)
     assumed = read_checkpoint(file, overrides_from(SAID))
     assert (assumed.origin.family, assumed.preprocessing.mean) == ("timm", HALF)
     checkpoint = check(agree, "DINO", file, peer, family="facebook")
     assert checkpoint.config.position_interpolation == "bicubic_offset"
     assert "position_interpolation" in checkpoint.origin.assumed
-
-
-def dinov2(stirred, name, **changes):
-    """timm's DINOv2, and the same in the names of facebookresearch, by which timm converts it."""
-    peer, tensors = build(stirred, name, **{"img_size": 56, "num_classes": 0} | changes)
-    theirs = {name.replace("reg_token", "register_tokens"): tensor for name, tensor in tensors.items()}
-    if "giant" in name:
-        swiglu = {"mlp.fc1": "mlp.w12", "mlp.fc2": "mlp.w3"}
-        for ours, other in swiglu.items():
-            theirs = {name.replace(ours, other): tensor for name, tensor in theirs.items()}
-    theirs["mask_token"] = torch.randn(1, 48)
-    if "register_tokens" in theirs:  # theirs has a position of the class token, which timm adds to the token
-        own = torch.randn(1, 1, 48)
-        theirs["cls_token"] = theirs["cls_token"] - own
-        theirs["pos_embed"] = torch.cat([own, theirs["pos_embed"]], dim=1)
-    peer.load_state_dict(checkpoint_filter_fn(dict(theirs), peer), strict=True)
-    return peer, theirs
 
 
 @pytest.mark.parametrize(
@@ -119,7 +91,7 @@ def dinov2(stirred, name, **changes):
     ],
 )
 def test_dinov2(stirred, agree, tmp_path, kind, name, interpolation):
-    peer, tensors = dinov2(stirred, name)
+    peer, tensors = facebook_dinov2(stirred, name)
     checkpoint = check(agree, kind, saved(tmp_path, tensors), peer)
     assert checkpoint.config.position_interpolation == interpolation
     assert checkpoint.config.positioned_tokens == 1
@@ -129,7 +101,7 @@ def test_dinov2(stirred, agree, tmp_path, kind, name, interpolation):
 @torch.no_grad()
 def test_dinov2_with_registers_at_another_resolution(stirred, agree, tmp_path):
     """There timm does as its authors do."""
-    peer, tensors = dinov2(stirred, "vit_base_patch14_reg4_dinov2")
+    peer, tensors = facebook_dinov2(stirred, "vit_base_patch14_reg4_dinov2")
     model = load_model(saved(tmp_path, tensors), image_size=(42, 98), **SAID)
     peer.set_input_size(img_size=(42, 98))
     images = images_for(model)
@@ -138,7 +110,7 @@ def test_dinov2_with_registers_at_another_resolution(stirred, agree, tmp_path):
 
 def test_dinov2_in_groups_of_blocks(stirred, agree, tmp_path):
     """As it is trained: blocks.0.0, blocks.0.1, blocks.1.2, beside the heads of self-supervision."""
-    peer, tensors = dinov2(stirred, "vit_small_patch14_dinov2")
+    peer, tensors = facebook_dinov2(stirred, "vit_small_patch14_dinov2")
     grouped = {}
     for name, tensor in tensors.items():
         for block, place in ((0, "0.0"), (1, "0.1"), (2, "1.2")):
@@ -158,7 +130,7 @@ def test_dinov2_in_groups_of_blocks(stirred, agree, tmp_path):
 @torch.no_grad()
 def test_dinov2s_linear_classifier(stirred, agree, tmp_path, name):
     """It sees the class token beside the average of the patches."""
-    peer, tensors = dinov2(stirred, name)
+    peer, tensors = facebook_dinov2(stirred, name)
     head = torch.nn.Linear(2 * 48, 5)
     content = {f"backbone.{name}": tensor for name, tensor in tensors.items()}
     content |= {"linear_head.weight": head.weight, "linear_head.bias": head.bias}
@@ -175,7 +147,7 @@ def test_dinov2s_linear_classifier(stirred, agree, tmp_path, name):
 
 
 def test_linear_classifier_over_four_layers_is_refused(stirred, tmp_path):
-    _, tensors = dinov2(stirred, "vit_small_patch14_dinov2")
+    _, tensors = facebook_dinov2(stirred, "vit_small_patch14_dinov2")
     content = {f"backbone.{name}": tensor for name, tensor in tensors.items()}
     content |= {"linear_head.weight": torch.ones(5, 5 * 48), "linear_head.bias": torch.ones(5)}
     with pytest.raises(WeightsError, match="linear head over several layers"):
@@ -183,7 +155,7 @@ def test_linear_classifier_over_four_layers_is_refused(stirred, tmp_path):
 
 
 def test_mae_is_read_without_its_decoder(stirred, agree, tmp_path):
-    peer, tensors = build(stirred, "vit_base_patch16_224", img_size=64, num_classes=0)
+    peer, tensors = facebook_peer(stirred, "vit_base_patch16_224", img_size=64, num_classes=0)
     decoder = {
         "mask_token": torch.ones(1, 1, 32),
         "decoder_pos_embed": torch.ones(1, 17, 32),
@@ -201,7 +173,7 @@ def test_mae_is_read_without_its_decoder(stirred, agree, tmp_path):
 
 
 def test_mae_fine_tuned_averages(stirred, agree, tmp_path):
-    peer, tensors = build(stirred, "vit_base_patch16_224", img_size=48, global_pool="avg")
+    peer, tensors = facebook_peer(stirred, "vit_base_patch16_224", img_size=48, global_pool="avg")
     checkpoint = check(agree, "MAE, fine-tuned", saved(tmp_path, {"model": tensors}), peer)
     assert (checkpoint.config.pool, checkpoint.config.norm_after_pool) == ("average", True)
     assert len(checkpoint.class_names) == 1000
@@ -214,7 +186,7 @@ def test_mae_fine_tuned_averages(stirred, agree, tmp_path):
 )
 @pytest.mark.parametrize("wrapper", ["model", "model_ema"])
 def test_deit(stirred, agree, tmp_path, kind, name, wrapper):
-    peer, tensors = build(stirred, name, img_size=48)
+    peer, tensors = facebook_peer(stirred, name, img_size=48)
     content = {"model": {name: 0 * tensor for name, tensor in tensors.items()}, "epoch": 300} | {
         wrapper: tensors
     }
@@ -225,7 +197,7 @@ def test_deit(stirred, agree, tmp_path, kind, name, wrapper):
 
 def test_deit_iii(stirred, agree, tmp_path):
     """Layer scales of another name, and no position for the class token."""
-    peer, tensors = build(stirred, "deit3_small_patch16_224", img_size=224)
+    peer, tensors = facebook_peer(stirred, "deit3_small_patch16_224", img_size=224)
     theirs = {
         name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2"): tensor
         for name, tensor in tensors.items()
@@ -238,7 +210,7 @@ def test_deit_iii(stirred, agree, tmp_path):
 
 
 def test_dinov3s_own_file_is_refused_in_one_line(stirred, tmp_path):
-    _, tensors = build(stirred, "vit_small_patch14_dinov2", img_size=56, num_classes=0)
+    _, tensors = facebook_peer(stirred, "vit_small_patch14_dinov2", img_size=56, num_classes=0)
     del tensors["pos_embed"]
     tensors |= {"storage_tokens": torch.ones(1, 4, 48), "mask_token": torch.ones(1, 48)}
     tensors |= {"rope_embed.periods": torch.ones(4), "blocks.0.attn.qkv.bias_mask": torch.ones(144)}

@@ -15,59 +15,17 @@ from vitral.weights.families import timm as family
 from vitral.weights.reading import Found
 from vitral.weights.rules import from_vitral, to_vitral
 
+from .networks import TIMM, TINY, images_for, timm_peer
+
 timm = pytest.importorskip("timm")
 from timm.models import save_for_hf  # noqa: E402
 
-TINY = {"embed_dim": 48, "num_heads": 3, "depth": 3, "num_classes": 7}
-# What it stands for: the name of timm's registry, arguments, and what the tensors alone do not tell.
-NETWORKS = {
-    "ViT": ("vit_tiny_patch16_224", {"img_size": 64}, {}),
-    "ViT, one channel, not square": ("vit_small_patch8_224", {"img_size": (24, 40), "in_chans": 1}, {"grid": (3, 5)}),
-    "ViT, oblong patches": ("vit_base_patch32_224", {"img_size": (32, 64), "patch_size": (8, 16), "mlp_ratio": 3}, {}),
-    "ViT, average beside a class token": (
-        "vit_base_patch16_224", {"img_size": 48, "global_pool": "avg", "fc_norm": False}, {"pool": "average"},
-    ),
-    "ViT, average": ("vit_base_patch16_224", {"img_size": 48, "global_pool": "avg"}, {}),
-    "ViT, no bias of queries, keys and values": ("vit_medium_patch16_gap_240", {"img_size": 48}, {}),
-    "ViT, no positions": ("vit_tiny_patch16_224", {"img_size": 48, "pos_embed": "none"}, {"grid": (3, 3)}),
-    "ViT, registers": ("vit_medium_patch16_reg4_gap_256", {"img_size": 64}, {}),
-    "ViT, registers with positions": ("vit_tiny_patch16_224", {"img_size": 64, "reg_tokens": 3}, {}),
-    "ViT, registers, attention pooling": ("vit_so150m_patch16_reg4_map_256", {"img_size": 48}, {}),
-    "DeiT": ("deit_tiny_patch16_224", {"img_size": 48}, {}),
-    "DeiT, distilled": ("deit_tiny_distilled_patch16_224", {"img_size": 48}, {}),
-    "DeiT, distilled, no head": ("deit_tiny_distilled_patch16_224", {"img_size": 48, "num_classes": 0}, {}),
-    "DeiT III": ("deit3_small_patch16_224", {"img_size": 64}, {}),
-    "DINO": ("vit_small_patch16_224", {"img_size": 48, "num_classes": 0}, {}),
-    "DINOv2": ("vit_small_patch14_dinov2", {"img_size": 56, "num_classes": 0}, {}),
-    "DINOv2, registers": ("vit_small_patch14_reg4_dinov2", {"img_size": 56}, {}),
-    "DINOv2, SwiGLU": ("vit_giant_patch14_dinov2", {"img_size": 42}, {}),
-    "DINOv2, SwiGLU, registers": ("vit_giant_patch14_reg4_dinov2", {"img_size": 42}, {}),
-    "TIPSv2": ("vit_base_patch14_reg1_tipsv2", {"img_size": 42}, {}),
-    "SigLIP": ("vit_base_patch16_siglip_224", {"img_size": 48}, {}),
-    "SigLIP, tanh": ("vit_so400m_patch16_siglip_256", {"img_size": 48}, {"activation": "gelu_tanh"}),
-    "SigLIP, average": ("vit_base_patch16_siglip_gap_224", {"img_size": 48}, {}),
-    "CLIP": ("vit_base_patch32_clip_224", {"img_size": 96}, {}),
-    "CLIP, QuickGELU": ("vit_base_patch16_clip_quickgelu_224", {"img_size": 48}, {"activation": "quick_gelu"}),
-    "BEiT-3": ("beit3_base_patch16_224", {"img_size": 48}, {}),
-    "R+ViT": ("vit_tiny_r_s16_p8_224", {"img_size": (64, 96)}, {"grid": (2, 3)}),
-    "R26+ViT": ("vit_small_r26_s32_224", {"img_size": 64}, {}),
-    "R50+ViT": ("vit_base_r50_s16_224", {"img_size": 32, "in_chans": 1}, {}),
-}  # fmt: skip
 
-
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=TIMM)
 def network(request, stirred, tmp_path_factory):
     """What it stands for, timm's network, the folder that timm saved it in, and what a bare file does not tell."""
-    name, changes, said = NETWORKS[request.param]
-    peer, folder = stirred(timm.create_model(name, **TINY | changes)), tmp_path_factory.mktemp("timm")
-    save_for_hf(peer, folder, safe_serialization=True)
-    return request.param, peer, folder, {"heads": 3} | said
-
-
-def images_for(model):
-    """Two images of noise."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(2, model.config.channels, *model.config.image_size, generator=generator)
+    folder, said = tmp_path_factory.mktemp("timm"), TIMM[request.param][2]
+    return request.param, timm_peer(stirred, folder, request.param), folder, {"heads": 3} | said
 
 
 @torch.no_grad()

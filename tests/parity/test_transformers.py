@@ -14,121 +14,41 @@ from vitral.weights.families import FAMILIES
 from vitral.weights.families.huggingface.common import ACTIVATIONS, dress
 from vitral.weights.rules import from_vitral
 
+from .networks import CONFIGS, SIZES, TRANSFORMERS, transformers_call, transformers_peer
+
 transformers = pytest.importorskip("transformers")
 transformers.utils.logging.disable_progress_bar()
-
-# Two sizes: heads are not dim / 64 in either, and each has another number of them.
-SIZES = {
-    "narrow": {
-        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
-        "image_size": 32, "patch_size": 8,
-    },
-    "wide": {
-        "hidden_size": 72, "num_hidden_layers": 3, "num_attention_heads": 6, "intermediate_size": 100,
-        "image_size": 30, "patch_size": 6,
-    },
-}  # fmt: skip
-TEXT = {
-    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
-    "vocab_size": 11, "max_position_embeddings": 5, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
-}  # fmt: skip
-
-# Class: family, options of its configuration, options of the class itself.
-PLAIN = {
-    "ViTModel": ("vit", {}, {}),
-    "ViTModel without pooler": ("vit", {}, {"add_pooling_layer": False}),
-    "ViTModel with a mask token": ("vit", {}, {"use_mask_token": True}),
-    "ViTForMaskedImageModeling": ("vit", {"encoder_stride": 8}, {}),
-    "ViTForImageClassification": ("vit", {"num_labels": 5}, {}),
-    "DeiTModel": ("deit", {}, {}),
-    "DeiTForImageClassification": ("deit", {"num_labels": 5}, {}),
-    "DeiTForImageClassificationWithTeacher": ("deit", {"num_labels": 5}, {}),
-    "ViTMAEModel": ("vit_mae", {}, {}),
-    "ViTMAEForPreTraining": (
-        "vit_mae",
-        {"decoder_num_hidden_layers": 1, "decoder_hidden_size": 16, "decoder_num_attention_heads": 2},
-        {},
-    ),
-    "Dinov2Model": ("dinov2", {}, {}),
-    "Dinov2Model with SwiGLU": ("dinov2", {"use_swiglu_ffn": True}, {}),
-    "Dinov2ForImageClassification": ("dinov2", {"num_labels": 5}, {}),
-    "Dinov2WithRegistersModel": ("dinov2_with_registers", {}, {}),
-    "Dinov2WithRegistersForImageClassification": ("dinov2_with_registers", {"num_labels": 5}, {}),
-    "DINOv3ViTModel": ("dinov3_vit", {"num_register_tokens": 4}, {}),
-    "DINOv3ViTModel with SwiGLU": ("dinov3_vit", {"use_gated_mlp": True, "hidden_act": "silu"}, {}),
-    "CLIPVisionModel": ("clip_vision_model", {}, {}),
-    "CLIPVisionModelWithProjection": ("clip_vision_model", {"projection_dim": 7}, {}),
-    "CLIPModel": ("clip_vision_model", {"projection_dim": 7}, {}),
-    "SiglipVisionModel": ("siglip_vision_model", {}, {}),
-    "SiglipModel": ("siglip_vision_model", {}, {}),
-    "SiglipForImageClassification": ("siglip_vision_model", {"num_labels": 5}, {}),
-}
-CONFIGS = {
-    "vit": "ViTConfig",
-    "deit": "DeiTConfig",
-    "vit_mae": "ViTMAEConfig",
-    "dinov2": "Dinov2Config",
-    "dinov2_with_registers": "Dinov2WithRegistersConfig",
-    "dinov3_vit": "DINOv3ViTConfig",
-    "clip_vision_model": "CLIPVisionConfig",
-    "siglip_vision_model": "SiglipVisionConfig",
-}
-# Both towers, in one configuration.
-PAIRS = {
-    "CLIPModel": "CLIPConfig",
-    "SiglipModel": "SiglipConfig",
-    "SiglipForImageClassification": "SiglipConfig",
-    "CLIPForImageClassification": "CLIPConfig",
-}
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture
 def saved(stirred, tmp_path):
-    """`saved(case, **options)`: the peer and the folder that it wrote itself into."""
+    """`saved(case, size, **options)`: the peer and the folder that it wrote itself into."""
 
     def make(case, size="narrow", **options):
-        family, usual, arguments = PLAIN.get(case, ("clip_vision_model", {}, {}))
-        name = case.partition(" ")[0]
-        options = SIZES[size] | usual | options
-        if name in PAIRS:
-            outer = {key: options.pop(key) for key in ("projection_dim", "num_labels") if key in options}
-            config = getattr(transformers, PAIRS[name])(vision_config=options, text_config=TEXT, **outer)
-        else:
-            config = getattr(transformers, CONFIGS[family])(**options)
-        peer = stirred(getattr(transformers, name)(config, **arguments))
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-        peer.save_pretrained(folder)
-        return peer, folder
+        return transformers_peer(stirred, folder, case, size, **options), folder
 
     return make
 
 
 def expected(peer, images, interpolate=False):
     """What the peer makes of images: features, after the final norm, and logits; None for what it does not give."""
-    options = {"interpolate_pos_encoding": True} if interpolate else {}
-    name = type(peer).__name__
-    if name.startswith(("Dino", "DINO")):
-        options = {}  # always interpolates
-    if name in ("ViTMAEForPreTraining", "ViTForMaskedImageModeling", "SiglipModel"):
-        return expected(getattr(peer, "vision_model", None) or peer.vit, images, interpolate)
-    if name == "ViTMAEModel":
-        peer.config.mask_ratio = 0.0
-        patches = images[0, 0].numel() // peer.config.patch_size**2
-        options["noise"] = torch.arange(patches).expand(len(images), -1)  # in their order
-    if name == "CLIPModel":
+    if type(peer).__name__ == "CLIPModel":
+        options = {"interpolate_pos_encoding": True} if interpolate else {}
         return None, peer.get_image_features(images, **options).pooler_output
+    peer, options = transformers_call(peer, images, interpolate)
     out = peer(images, **options)
     logits = next((out[key] for key in ("logits", "image_embeds", "pooler_output") if key in out), None)
     features = None if "logits" in out else out.last_hidden_state
-    if name.startswith("CLIP"):
+    if type(peer).__name__.startswith("CLIP"):
         features = getattr(peer, "vision_model", peer).post_layernorm(features)
     return features, logits
 
 
 def compare(agree, case, model, peer, images, interpolate=False):
-    family = PLAIN[case][0]
+    family = TRANSFORMERS[case][0]
     with torch.no_grad():
         features, logits = expected(peer, images, interpolate)
         if features is not None:
@@ -139,7 +59,7 @@ def compare(agree, case, model, peer, images, interpolate=False):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("case", PLAIN)
+@pytest.mark.parametrize("case", TRANSFORMERS)
 def test_outputs_are_transformers(saved, agree, case, size):
     """Each class in two sizes, at its own resolution, at a larger and at one that is no square."""
     peer, folder = saved(case, size)
@@ -247,7 +167,7 @@ def test_what_is_left_over_at_right_and_bottom_is_not_seen(saved, agree, case):
     with torch.no_grad():
         features, _ = expected(peer, images)
         found = model.forward_features(images[..., :32, :32])
-    agree(PLAIN[case][0], case, found, features, peer="transformers")
+    agree(TRANSFORMERS[case][0], case, found, features, peer="transformers")
 
 
 @pytest.mark.parametrize("size", [(24, 24), (8, 48), (40, 16), (56, 64)])
@@ -276,32 +196,32 @@ def used(tensors, family):
 
 
 @pytest.mark.parametrize("names", ["saved", "memory"])
-@pytest.mark.parametrize("case", PLAIN)
+@pytest.mark.parametrize("case", TRANSFORMERS)
 def test_tensors_come_back_bit_for_bit(saved, case, names):
     peer, folder = saved(case)
     theirs = load_file(folder / "model.safetensors")
     if names == "memory":
         theirs = {name: tensor.clone() for name, tensor in peer.state_dict().items()}
         save_file(theirs, folder / "model.safetensors")
-    family = FAMILIES[PLAIN[case][0]]
+    family = FAMILIES[TRANSFORMERS[case][0]]
     checkpoint = read_checkpoint(folder)
     form = checkpoint.origin.form
     back = dress(from_vitral(checkpoint.tensors, family.rules(checkpoint.config, form), family.TITLE), form)
-    wanted = used(theirs, PLAIN[case][0])
+    wanted = used(theirs, TRANSFORMERS[case][0])
     assert back.keys() == wanted.keys()
     for name, tensor in wanted.items():
         assert back[name].dtype == tensor.dtype
         assert torch.equal(back[name], tensor), name
 
 
-@pytest.mark.parametrize("case", PLAIN)
+@pytest.mark.parametrize("case", TRANSFORMERS)
 def test_form_is_plain_json(saved, case):
     _, folder = saved(case)
     form = read_checkpoint(folder).origin.form
     assert json.loads(json.dumps(form)) == form
 
 
-@pytest.mark.parametrize("case", PLAIN)
+@pytest.mark.parametrize("case", TRANSFORMERS)
 def test_pickle_of_a_state_dict_is_read(saved, agree, case):
     """As training scripts save it, and with the names of version 5."""
     peer, folder = saved(case)
@@ -310,7 +230,7 @@ def test_pickle_of_a_state_dict_is_read(saved, agree, case):
     compare(agree, case, load_model(folder), peer, torch.randn(1, 3, 32, 32))
 
 
-@pytest.mark.parametrize("case", PLAIN)
+@pytest.mark.parametrize("case", TRANSFORMERS)
 def test_pickle_of_an_old_version_is_read(saved, agree, case):
     """The names of all public files, with the buffers that older versions kept among them."""
     peer, folder = saved(case)
@@ -323,14 +243,16 @@ def test_pickle_of_an_old_version_is_read(saved, agree, case):
     compare(agree, case, load_model(folder), peer, torch.randn(1, 3, 32, 32))
 
 
-@pytest.mark.parametrize("case", [case for case, (family, *_) in PLAIN.items() if FAMILIES[family].PREFIXES])
+@pytest.mark.parametrize(
+    "case", [case for case, (family, *_) in TRANSFORMERS.items() if FAMILIES[family].PREFIXES]
+)
 @pytest.mark.parametrize("with_config", [True, False])
 def test_prefix_may_be_there_or_not(saved, case, with_config):
     """Bare networks were published with the prefix of the class around them, and the reverse."""
     _, folder = saved(case)
     if not with_config:
         (folder / "config.json").unlink()
-    family = PLAIN[case][0]
+    family = TRANSFORMERS[case][0]
     said = overrides_from({"heads": 4, "family": family})
     checkpoint = read_checkpoint(folder, said)
     prefix, known = checkpoint.origin.form["prefix"], FAMILIES[family].PREFIXES[0]
@@ -345,17 +267,17 @@ def test_prefix_may_be_there_or_not(saved, case, with_config):
         assert torch.equal(again.tensors[name], tensor), name
 
 
-@pytest.mark.parametrize("case", PLAIN)
+@pytest.mark.parametrize("case", TRANSFORMERS)
 def test_file_alone_is_read_where_heads_are_said(saved, agree, tmp_path, case):
     peer, folder = saved(case)
     alone = tmp_path / "alone.safetensors"
     shutil.copy(folder / "model.safetensors", alone)
     said = {"heads": 4}
     if case in ("ViTMAEModel", "ViTModel without pooler"):
-        said["family"] = PLAIN[case][0]
+        said["family"] = TRANSFORMERS[case][0]
     compare(agree, case, load_model(alone, **said, image_size=32), peer, torch.randn(1, 3, 32, 32))
     checkpoint = read_checkpoint(alone, overrides_from(said), image_size=32)
-    assert checkpoint.origin.family == PLAIN[case][0]
+    assert checkpoint.origin.family == TRANSFORMERS[case][0]
     assert {"norm_epsilon", "mean"} <= set(checkpoint.origin.assumed)
     settled = case == "Dinov2Model with SwiGLU"  # which has silu whatever its configuration says
     assert ("activation" in checkpoint.origin.assumed) != settled
@@ -381,7 +303,7 @@ def test_published_heads_that_are_not_dim_by_64_are_known(saved, tmp_path, case,
     _, folder = saved(case, hidden_size=dim, num_attention_heads=heads, num_hidden_layers=1)
     alone = tmp_path / "alone.safetensors"
     shutil.copy(folder / "model.safetensors", alone)
-    assert read_checkpoint(alone, overrides_from({"family": PLAIN[case][0]})).config.heads == heads
+    assert read_checkpoint(alone, overrides_from({"family": TRANSFORMERS[case][0]})).config.heads == heads
 
 
 def test_config_of_somebody_else_beside_the_tensors_settles_nothing(saved):
@@ -418,10 +340,10 @@ def test_two_families_with_the_same_names_are_asked_for(saved, tmp_path, case):
 OPTIONAL = ("embeddings.mask_token", "visual_projection.weight")
 
 
-@pytest.mark.parametrize("case", PLAIN)
+@pytest.mark.parametrize("case", TRANSFORMERS)
 def test_missing_tensor_is_named(saved, case):
     _, folder = saved(case)
-    family = PLAIN[case][0]
+    family = TRANSFORMERS[case][0]
     tensors = load_file(folder / "model.safetensors")
     for name in used(tensors, family):
         if name.endswith(OPTIONAL):
@@ -433,7 +355,7 @@ def test_missing_tensor_is_named(saved, case):
 
 
 @pytest.mark.parametrize("extra", ["", "inner"])
-@pytest.mark.parametrize("case", PLAIN)
+@pytest.mark.parametrize("case", TRANSFORMERS)
 def test_unknown_tensor_is_named(saved, case, extra):
     _, folder = saved(case)
     tensors = load_file(folder / "model.safetensors")
