@@ -1,4 +1,4 @@
-"""Peers with weights in which nothing can hide, agreement with them, and the table of it that stands in the docs."""
+"""Peers with weights in which nothing can hide, agreement with them, and the tables of it that stand in the docs."""
 
 from collections.abc import Callable
 from importlib.metadata import version
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 ROWS = pytest.StashKey[list[tuple[str, str, str, str, float]]]()
-START, END = "<!-- parity: written by `make parity` -->", "<!-- end of parity -->"
+OUTPUTS = "<!-- parity: written by `make parity` -->", "<!-- end of parity -->"
+ATTENTION = "<!-- parity of attention: written by `make parity` -->", "<!-- end of parity of attention -->"
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,8 @@ def agree(request: pytest.FixtureRequest) -> Callable[..., None]:
 
     Args of the function: `family` as in `FAMILIES`; `network`, the peer's class or what it stands for; `found` and
     `expected`, tensors or arrays; `peer`, the package that `expected` is from, or who made it; `way`, "in" for weights
-    that vitral read, "out" for weights that it wrote and the peer read; `tolerance`, of the largest number expected.
+    that vitral read, "out" for weights that it wrote and the peer read, "attention" for what a layer looked at, which
+    has a table of its own; `tolerance`, of the largest number expected.
     """
     import numpy as np
 
@@ -71,7 +73,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(config, "workeroutput"):
         config.workeroutput["parity"] = rows
     elif config.getoption("--write-parity") and rows:
-        write_table(Path(config.getoption("--write-parity")), rows)
+        write_tables(Path(config.getoption("--write-parity")), rows)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -80,12 +82,17 @@ def pytest_testnodedown(node: Any, error: Any) -> None:
     node.config.stash.setdefault(ROWS, []).extend(tuple(row) for row in rows)
 
 
-def write_table(page: Path, rows: list[tuple[str, str, str, str, float]]) -> None:
-    """Put the table between its two marks on the page."""
+def write_tables(page: Path, rows: list[tuple[str, str, str, str, float]]) -> None:
+    """Put each table between its two marks on the page; one that nothing was measured for stays as it is."""
     text = page.read_text(encoding="utf-8")
-    before, _, rest = text.partition(START)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{START}\n{table(rows)}{END}{after}", encoding="utf-8")
+    outputs = [row for row in rows if row[2] != "attention"]
+    attention = [row for row in rows if row[2] == "attention"]
+    for (start, end), own, written in ((OUTPUTS, outputs, table), (ATTENTION, attention, attention_table)):
+        if own:
+            before, _, rest = text.partition(start)
+            _, _, after = rest.partition(end)
+            text = f"{before}{start}\n{written(own)}{end}{after}"
+    page.write_text(text, encoding="utf-8")
 
 
 def table(rows: list[tuple[str, str, str, str, float]]) -> str:
@@ -99,6 +106,17 @@ def table(rows: list[tuple[str, str, str, str, float]]) -> str:
         marks = " | ".join("yes" if way in ways else "" for way in ("in", "out"))
         largest = max(row[4] for row in own)
         lines.append(f"| {family} | {network} | {marks} | {_versioned(peer)} | {len(own)} | {largest:.1e} |")
+    return "\n".join(lines) + "\n"
+
+
+def attention_table(rows: list[tuple[str, str, str, str, float]]) -> str:
+    """One line for each family and peer: networks, comparisons, largest difference."""
+    lines = ["| family | verified against | networks | comparisons | largest difference |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for family, peer in sorted({(row[0], row[3]) for row in rows}):
+        own = [row for row in rows if (row[0], row[3]) == (family, peer)]
+        networks, largest = len({row[1] for row in own}), max(row[4] for row in own)
+        lines.append(f"| {family} | {_versioned(peer)} | {networks} | {len(own)} | {largest:.1e} |")
     return "\n".join(lines) + "\n"
 
 
