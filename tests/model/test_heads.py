@@ -95,3 +95,51 @@ def test_what_a_head_remembers_is_no_parameter(small):
     assert size.parameters == sum(p.numel() for p in VisionTransformer(config).parameters())
     assert size.layers[-1].name == "head"
     assert size.layers[-1].output_shape == (3,)
+
+
+@pytest.mark.parametrize("feature_layers", [1, 2])
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ("token", [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ("average", [0, 0, 0, 0, *[1 / 6] * 6]),
+        ("token_average", [1 / 2, 0, 0, 0, *[1 / 12] * 6]),
+        ("distilled", [1 / 2, 1 / 2, 0, 0, *[0] * 6]),
+    ],
+)
+def test_a_fixed_pooling_tells_what_it_takes_of_each_token(small, lively, pool, expected, feature_layers):
+    """A class token, a distillation token, two registers, 2 x 3 patches."""
+    config = small(pool=pool, distillation_token=True, registers=2, feature_layers=feature_layers)
+    model, images = lively(config), torch.randn(2, 3, 16, 24)
+    features = model.forward_features(images)
+    logits, weights = model.forward_head_attention(features)
+    assert torch.equal(logits, model.forward_head(features))
+    torch.testing.assert_close(weights, torch.tensor(expected).float().expand(2, 1, -1))
+
+
+def test_attention_pooling_tells_where_it_looks(small, lively):
+    """As torch's own attention tells it."""
+    model = lively(small(pool="attention", class_token=False, registers=1)).double()
+    features = model.forward_features(torch.randn(2, 3, 16, 24).double())
+    logits, weights = model.forward_head_attention(features)
+    torch.testing.assert_close(logits, model.forward_head(features))
+    assert weights.shape == (2, model.config.heads, 7)
+    assert torch.equal(weights[..., 0], torch.zeros(2, model.config.heads))
+    pooling = model.attention_pooling
+    theirs = torch.nn.MultiheadAttention(32, model.config.heads, batch_first=True).double()
+    theirs.load_state_dict(
+        {
+            "in_proj_weight": pooling.qkv.weight,
+            "in_proj_bias": pooling.qkv.bias,
+            "out_proj.weight": pooling.out.weight,
+            "out_proj.bias": pooling.out.bias,
+        }
+    )
+    patches = features[:, 1:]
+    _, expected = theirs(
+        pooling.query.expand(2, -1, -1), patches, patches, average_attn_weights=False, need_weights=True
+    )
+    torch.testing.assert_close(weights[..., 1:], expected[:, :, 0])
+    (gradient,) = torch.autograd.grad(logits.sum(), weights)
+    assert gradient[..., 1:].abs().min() > 0
+    assert gradient[..., 0].abs().max() == 0

@@ -198,10 +198,29 @@ class AttentionPooling(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, z: Tensor) -> Tensor:
+        q, k, v = self._queries_keys_values(z)
+        return self._merge(F.scaled_dot_product_attention(q, k, v))
+
+    def weights(self, z: Tensor) -> Tensor:
+        """How much the query looks at each patch: `(batch, patches, dim)` to `(batch, heads, patches)`."""
+        q, k, _ = self._queries_keys_values(z)
+        return attention_weights(q, k).squeeze(2)
+
+    def forward_weights(self, z: Tensor, weights: Tensor) -> Tensor:
+        """What `forward` gives, with these `weights`."""
+        _, _, v = self._queries_keys_values(z)
+        return self._merge(weights.unsqueeze(2) @ v)
+
+    def _queries_keys_values(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`(batch, heads, 1, head_dim)`, and twice `(batch, heads, patches, head_dim)`."""
         dim = z.shape[-1]
         weight, bias = self.qkv.weight, self.qkv.bias
         q = F.linear(self.query, weight[:dim], bias[:dim]).expand(z.shape[0], -1, -1)  # (batch, 1, dim)
         k, v = F.linear(z, weight[dim:], bias[dim:]).chunk(2, dim=-1)
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
-        y = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)).squeeze(1)
+        return q, k, v
+
+    def _merge(self, mixed: Tensor) -> Tensor:
+        """The heads side by side again, the output projection and the MLP: `(batch, dim)`."""
+        y = self.out(mixed.transpose(1, 2).flatten(2)).squeeze(1)
         return self.mlp(self.norm(y)) + y

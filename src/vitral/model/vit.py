@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vitral.errors import UsageError
 from vitral.model.config import ViTConfig, config_for
@@ -126,10 +127,29 @@ class VisionTransformer(nn.Module):
         """
         if self.distillation_head is not None:
             return (self.head(features[:, 0]) + self.distillation_head(features[:, 1])) / 2
-        y = self.pool(features)
-        if self.representation is not None:
-            y = torch.tanh(self.representation(y))
-        return self.head(y)
+        return self._logits(self.pool(features))
+
+    def forward_head_attention(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and what the pooling takes of each token: an attention too, though most poolings' is fixed.
+
+        Returns:
+            Logits `(batch, num_classes)` and weights `(batch, heads, tokens)`, special tokens first, each row of sum 1.
+            Attention pooling has its own, in the graph. The others have one head: all of it at the class token, the
+            same for every patch of an average, and with "token_average" and "distilled" a half for each part.
+        """
+        special, pooling = self.config.special_tokens, self.attention_pooling
+        if pooling is not None:
+            patches = features[:, special:]
+            weights = F.pad(pooling.weights(patches), (special, 0))
+            return self._logits(pooling.forward_weights(patches, weights[..., special:])), weights
+        weights = features.new_zeros(features.shape[:2])  # (batch, tokens)
+        if self.config.pool == "distilled":
+            weights[:, :2] = 1 / 2
+        else:
+            average = {"token": 0.0, "token_average": 0.5, "average": 1.0}[self.config.pool]
+            weights[:, special:] = average / self.config.patches
+            weights[:, 0] += 1 - average
+        return self.forward_head(features), weights.unsqueeze(1)
 
     def forward_attention(
         self, images: Tensor, layers: Iterable[int] | None = None
@@ -205,6 +225,12 @@ class VisionTransformer(nn.Module):
         for head in (self.head, self.distillation_head):
             for parameter in head.parameters() if head is not None else ():
                 nn.init.zeros_(parameter)
+
+    def _logits(self, y: Tensor) -> Tensor:
+        """The representation y to logits, through the pre-training layer where there is one."""
+        if self.representation is not None:
+            y = torch.tanh(self.representation(y))
+        return self.head(y)
 
     def _new_head(self) -> nn.Module:
         config = self.config
