@@ -73,3 +73,21 @@ def test_features_of_photographs_are_transformers(folder, shared, agree, size):
             agree("dinov2", NETWORK, model.forward_features(image), rounded, peer="transformers",
                   tolerance=max(1e-5, 2 * own.item()))  # fmt: skip
             assert torch.equal(model(image), model.forward_features(image)[:, 0])
+
+
+@torch.no_grad()
+def test_attention_to_a_photograph_is_transformers(folder, shared, agree):
+    """Trained heads look at few tokens, which no random weights do. In fp64, as above."""
+    model = load_model(folder, image_size=(224, 308)).double()
+    peer = transformers.Dinov2Model.from_pretrained(folder, attn_implementation="eager").eval().double()
+    preprocessing = replace(read_checkpoint(folder).preprocessing, size=model.config.image_size)
+    photo = sorted((shared / "data" / "photos").glob("*.jpg"))[0]
+    image = torch.from_numpy(preprocessing(photo))[None].double()
+    expected = peer(image, output_attentions=True).attentions
+    _, found = model.forward_attention(image)
+    assert len(found) == len(expected) == 12
+    for ours, theirs in zip(found, expected, strict=True):
+        agree(
+            "dinov2", f"{NETWORK}, fp64", ours, theirs, peer="transformers", way="attention", tolerance=1e-10
+        )
+    assert max(weights.max() for weights in found) > 0.5
