@@ -36,7 +36,7 @@ ENGLISH = {
     "at random {majority}",
     "no_evaluation": "No evaluation yet",
     "no_evaluation_why": "This run has no evaluation.json, so there is no accuracy to report. "
-    "`vitral evaluate` makes one.",
+    "The command “vitral evaluate” makes one.",
     # verdicts
     "weak": "This result is not distinguishable from always answering “{label}”.",
     "weak_includes": "That would give {majority}, which lies within the 95% interval of the accuracy "
@@ -73,6 +73,17 @@ ENGLISH = {
     "micro_f1": "micro F1",
     "calibration_error": "calibration error",
     "points": "{value} points",
+    "measures_explained": "What these figures mean",
+    "about_balanced_accuracy": "the mean of the classes’ recalls: every class counts the same, however rare it is",
+    "about_accuracy_top5": "share of images whose true class is among the five likeliest",
+    "about_exact_match": "share of images of which every label is right and none is missing",
+    "about_label_accuracy": "share of right answers among all yes or no answers, one for each image and class",
+    "about_macro_f1": "F1 is the harmonic mean of precision and recall, 1 at best; this is its mean over the classes",
+    "about_micro_f1": "F1, the harmonic mean of precision and recall, of all answers together, 1 at best",
+    "about_auroc": "chance that an image of a class gets a higher probability for it than one of another class; "
+    "0.5 is guessing, 1 the best",
+    "about_loss": "mean surprise at the true labels (cross-entropy, in nats): lower is better, 0 is certainty",
+    "about_calibration_error": "how far, on average, the model’s probabilities are from how often it is right",
     # facts
     "facts": "What was trained",
     "data": "Data",
@@ -81,6 +92,7 @@ ENGLISH = {
     "data_size": "all {median} px (width × height)",
     "model": "Model",
     "model_size": "{parameters} parameters",
+    "architecture": "{layers} layers, {dim} wide, {heads} heads, patches of {patch} px",
     "model_cost": "{multiply_adds} multiply-adds an image",
     "input": "input {width} × {height} px",
     "start": "Started from",
@@ -94,11 +106,12 @@ ENGLISH = {
     "probe_neighbours": "neighbours that vote: {value}, chosen on training images left out in turn",
     "started": "Started",
     "machine": "Machine",
-    "cores": "{cores} cores",
+    "cores": "{count} core|{count} cores",
     "memory": "{memory} of memory",
     "device": "Device",
     "precision": "Precision",
     "command": "Command",
+    "shortened": "Of absolute paths only the last two parts are shown; run.json has them whole.",
     # images
     "images": "Images",
     "images_lead": "Images per class and split. Training teaches, validation chooses, test is only measured.",
@@ -112,6 +125,12 @@ ENGLISH = {
     "path": "file",
     "reason": "reason",
     "and_more": "and {count} more",
+    "no_bad_files": "Every file could be read.",
+    "classes_even": "The classes have about equally many images to learn from.",
+    "classes_uneven": "The commonest class to learn from, {most} ({many}), has {ratio} times as many images as the "
+    "rarest, {least} ({few}).",
+    "classes_uneven_why": "Balanced accuracy and the recall of each class say more here than accuracy alone.",
+    "class_untaught": "There is no image of {least} to learn from.",
     # few shots
     "shots": "Few images a class",
     "shots_lead": "The same method after learning from a few training images of each class, drawn at random several "
@@ -157,10 +176,10 @@ ENGLISH = {
     # calibration
     "calibration": "Calibration",
     "calibration_lead": "When the model says 80%, is it right 8 times in 10? Points on the diagonal say yes; "
-    "below it the model is too sure. Lines are 95% intervals, bars show how many images lie there.",
+    "below it the model is too sure. Upright lines are 95% intervals; the bars below say how many images lie there.",
     "calibration_lead_multi_label": "Of the images to which the model gives a class with 80%, do 8 in 10 have it? "
-    "Points on the diagonal say yes; below it the model says too much. Lines are 95% intervals, bars show how many "
-    "answers lie there, one for each image and class.",
+    "Points on the diagonal say yes; below it the model says too much. Upright lines are 95% intervals; the bars below "
+    "say how many answers lie there, one for each image and class.",
     "confidence_unit_multi_label": "probability of the class (%)",
     "right_unit_multi_label": "has the class (%)",
     "calibration_alt_multi_label": "Share of images that have the class by its probability",
@@ -168,14 +187,23 @@ ENGLISH = {
     "(the mean distance from the diagonal, weighted by images).",
     "calibration_value_multi_label": "Calibration error: {value} percentage points "
     "(the mean distance from the diagonal, weighted by answers).",
+    "sureness": "On average the model gives its answers a probability of {believed}, and {right} of them are right: "
+    "{verdict}.",
+    "too_sure": "it is too sure",
+    "too_modest": "it is surer to be right than it says",
+    "as_sure_as_right": "no difference beyond chance",
+    "bin_unit": "images",
+    "bin_unit_multi_label": "answers",
     "confidence_unit": "probability of the answer (%)",
     "right_unit": "right (%)",
     "calibration_alt": "Share of right answers by probability of the answer",
     # examples
     "examples": "Examples",
     "mistakes": "The most confident mistakes",
-    "mistakes_lead": "Worth a look: often a wrong label, or two classes in one picture.",
-    "mistakes_lead_multi_label": "Worth a look: often a label is wrong or missing.",
+    "mistakes_lead": "In orange the answer with its probability, below it what the image is. Worth a look: often it is "
+    "a wrong label, or there are two classes in one picture.",
+    "mistakes_lead_multi_label": "In orange the answer with its probability, below it what the image is. Worth a look: "
+    "often a label is wrong or missing.",
     "uncertain_lead_multi_label": "Right answers of which one label could as well have gone the other way.",
     "uncertain": "Right, but least certain",
     "uncertain_lead": "Right answers that could as well have gone the other way.",
@@ -230,6 +258,7 @@ ENGLISH = {
     "weak_short_mean_average_precision": "not distinguishable from ranking the images at random",
     "comparison_curves_lead_mean_average_precision": "Mean average precision and loss by epoch, on the {split} images.",
     "comparison_curves_lead": "Accuracy and loss by epoch, on the {split} images.",
+    "without_epochs": "Not shown, since nothing was trained by epochs: {runs}.",
     "difference": "Paired difference",
     "difference_lead": "The same images answered by both runs: how much higher the accuracy is than that of {run}, "
     "with a 95% interval. An interval that includes 0 shows no difference.",
@@ -252,4 +281,5 @@ ENGLISH = {
     "recipe_differences": "Differing recipe lines",
     "recipe_differences_lead": "Lines of the recipe that are not the same in all runs.",
     "recipe_same": "The recipes are the same.",
+    "recipe_lacking": "Lines that only some of the runs have: {count}",
 }

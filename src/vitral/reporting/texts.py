@@ -1,4 +1,4 @@
-"""One language's way of saying things in figures and reports: its texts, and how numbers and paths are written there."""
+"""How figures and reports say things: the texts of one language, and how numbers and paths are written there."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
