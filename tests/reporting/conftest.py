@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from vitral.files import write_json, write_text
-from vitral.runs import Predictions, RunFolder, evaluate_predictions, write_predictions
+from vitral.runs import (
+    Predictions,
+    RunFolder,
+    evaluate_multi_label,
+    evaluate_predictions,
+    read_predictions,
+    write_predictions,
+)
 
 MakeRun = Callable[..., RunFolder]
+CLASS_NAMES = ("pizza", "steak", "sushi")
 
 
 @pytest.fixture
@@ -21,7 +29,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         name: str,
         right: Sequence[bool],
         *,
-        class_names: Sequence[str] = ("pizza", "steak", "sushi"),
+        class_names: Sequence[str] = CLASS_NAMES,
         labels: Sequence[int] | None = None,
         confidence: Sequence[float] | None = None,
         split: str = "test",
@@ -103,5 +111,74 @@ def make_run(tmp_path: Path) -> MakeRun:
         lines = {"data": '"photos"', "epochs": epochs} | recipe
         write_text(run.recipe, "".join(f"{key} = {value}\n" for key, value in lines.items()))
         return run
+
+    return make
+
+
+@pytest.fixture
+def make_several(make_run):
+    """`make_several(name, targets, probabilities, …)`: a finished run of several labels an image."""
+
+    def make(name, targets, probabilities, thresholds=(0.5, 0.5, 0.5), unknown=None) -> RunFolder:
+        images = len(targets)
+        run = make_run(name, [True] * images)
+        texts, answers = (
+            tuple("|".join(np.array(CLASS_NAMES)[row]) for row in rows)
+            for rows in (np.asarray(targets) > 0, probabilities >= np.array(thresholds))
+        )
+        paths = tuple(f"test/{index}.jpg" for index in range(images))
+        write_predictions(
+            run.predictions,
+            Predictions(CLASS_NAMES, paths, texts, ("test",) * images, answers, probabilities),
+        )
+        evaluation = evaluate_multi_label(
+            targets, probabilities, CLASS_NAMES, thresholds, split="test", unknown=unknown
+        )
+        write_json(run.evaluation, evaluation.to_dict(device="cpu", backend="torch", precision="fp32"))
+        with run.splits.open("w") as file:
+            file.write("path,label,split,group,hash\n")
+            file.writelines(f"{path},{text},test,,{path}\n" for path, text in zip(paths, texts, strict=True))
+        for line in run.read_metrics():
+            run.append_metrics(line | {"test_mean_average_precision": 1 - 0.5 / line["epoch"]})
+        facts = run.read_run()
+        counts = {name: int(count) for name, count in zip(CLASS_NAMES, np.sum(targets, axis=0), strict=True)}
+        images_by_split = {"train": 1000, "test": images}
+        data = facts["data"] | {"images": facts["data"]["images"] | {"test": counts}}
+        run.update_run(data=data | {"images_by_split": images_by_split})
+        return run
+
+    return make
+
+
+@pytest.fixture
+def make_whole(make_run, tmp_path: Path):
+    """`make_whole("run", "folds", rights)`: a whole with a part for each list of right and wrong answers."""
+
+    def make(name: str, kind: str, rights: Sequence[Sequence[bool]]) -> RunFolder:
+        whole = RunFolder(tmp_path / name)
+        whole.path.mkdir()
+        parts = [f"{kind.removesuffix('s')}-{number}" for number in range(1, len(rights) + 1)]
+        content, lines = {}, ["path,label,split,group,hash" + (",fold" if kind == "folds" else "")]
+        for number, (part, right) in enumerate(zip(parts, rights, strict=True), start=1):
+            prefix = f"photos/{number}" if kind == "folds" else "photos"
+            run = make_run(
+                f"{name}/{part}", right, prefix=prefix, confidence=np.linspace(0.5, 0.9, len(right))
+            )
+            content = run.read_run()
+            run.update_run(notes=[])
+            write_text(run.report, "<html></html>")
+            if kind == "seeds" and number > 1:
+                continue
+            predictions = read_predictions(run.predictions)
+            for index, (path, label) in enumerate(zip(predictions.paths, predictions.labels, strict=True)):
+                fold = f",{number}" if kind == "folds" else ""
+                lines.append(f"{path},{label},train,,{1000 * number + index:064x}{fold}")
+        write_text(whole.splits, "\n".join(lines) + "\n")
+        write_text(whole.recipe, f'data = "photos"\n{kind} = 3\n')
+        del content["data"]["images"]["train"]
+        if kind == "folds":
+            content["data"]["folds"] = [dict.fromkeys(("pizza", "steak", "sushi"), 4) for _ in parts]
+        whole.write_run(content | {"kind": kind, "parts": parts, "seconds": 300.0})
+        return whole
 
     return make

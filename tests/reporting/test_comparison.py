@@ -67,6 +67,44 @@ def test_curves_are_overlaid_and_weak_runs_are_called_so(make_run, tmp_path: Pat
     assert "não se distingue de responder sempre “&lt;script&gt;" in html
 
 
+def test_lines_that_only_some_runs_have_stand_apart(make_run, tmp_path: Path) -> None:
+    trained = make_run("trained", [True] * 30, mixup=0.2)
+    probe = make_run("probe", [True] * 30, method='"knn"', mixup=0.8)
+    html = write_comparison([trained.path, probe.path], tmp_path / "both.html").read_text("utf-8")
+    shared, _, apart = html.partition("Differing recipe lines")[2].partition(
+        "Lines that only some of the runs have: 1"
+    )
+    assert "mixup" in shared
+    assert "method" not in shared
+    assert "knn" in apart
+    assert "mixup" not in apart
+
+
+def test_curves_are_those_of_the_runs_that_have_epochs(make_run, tmp_path: Path) -> None:
+    runs = [
+        make_run(name, [True] * 30, epochs=epochs).path for name, epochs in (("a", 3), ("b", 0), ("c", 2))
+    ]
+    page = write_comparison(runs, tmp_path / "all.html")
+    assert page.read_text("utf-8").count("<polyline") == 2 * 2
+    assert "nothing was trained by epochs: b." in text_of(page)
+
+
+def test_what_was_trained_stands_side_by_side(make_run, tmp_path: Path) -> None:
+    first, second = make_run("first", [True] * 30), make_run("second", [True] * 30)
+    facts = second.read_run()
+    second.update_run(
+        model=facts["model"] | {"name": "vit_tiny_patch16_224"},
+        machine=facts["machine"] | {"cores": 1},
+        seconds=3600,
+    )
+    text = text_of(write_comparison([first.path, second.path], tmp_path / "both.html"))
+    side = text.partition("What was trained")[2]
+    assert re.search(r"Model vit_mini_patch4_32 .*? vit_tiny_patch16_224 ", side)
+    assert re.search(r"Training 3 epochs in 1 min 15 s .*? 3 epochs in 1 h 00 min", side)
+    assert re.search(r"Machine Some processor 8 cores .*? Some processor 1 core · ", side)
+    assert "/opt/tools" not in text
+
+
 def test_runs_of_one_name_are_told_apart_as_they_were_given(make_run, tmp_path: Path) -> None:
     run = make_run("run", [True] * 30)
     (tmp_path / "copy").mkdir()

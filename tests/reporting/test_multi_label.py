@@ -8,48 +8,10 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score
 
-from vitral.files import write_json
 from vitral.reporting import write_comparison, write_curves, write_report
 from vitral.reporting.content import read_run
 from vitral.reporting.figures import _legend
 from vitral.reporting.reliability import reliability_bins
-from vitral.runs import Predictions, RunFolder, evaluate_multi_label, write_predictions
-
-NAMES = ("pizza", "steak", "sushi")
-
-
-@pytest.fixture
-def make_several(make_run):
-    """`make_several(name, targets, probabilities, …)`: a finished run of several labels an image."""
-
-    def make(name, targets, probabilities, thresholds=(0.5, 0.5, 0.5), unknown=None) -> RunFolder:
-        images = len(targets)
-        run = make_run(name, [True] * images)
-        texts, answers = (
-            tuple("|".join(np.array(NAMES)[row]) for row in rows)
-            for rows in (np.asarray(targets) > 0, probabilities >= np.array(thresholds))
-        )
-        paths = tuple(f"test/{index}.jpg" for index in range(images))
-        write_predictions(
-            run.predictions, Predictions(NAMES, paths, texts, ("test",) * images, answers, probabilities)
-        )
-        evaluation = evaluate_multi_label(
-            targets, probabilities, NAMES, thresholds, split="test", unknown=unknown
-        )
-        write_json(run.evaluation, evaluation.to_dict(device="cpu", backend="torch", precision="fp32"))
-        with run.splits.open("w") as file:
-            file.write("path,label,split,group,hash\n")
-            file.writelines(f"{path},{text},test,,{path}\n" for path, text in zip(paths, texts, strict=True))
-        for line in run.read_metrics():
-            run.append_metrics(line | {"test_mean_average_precision": 1 - 0.5 / line["epoch"]})
-        facts = run.read_run()
-        counts = {name: int(count) for name, count in zip(NAMES, np.sum(targets, axis=0), strict=True)}
-        images_by_split = {"train": 1000, "test": images}
-        data = facts["data"] | {"images": facts["data"]["images"] | {"test": counts}}
-        run.update_run(data=data | {"images_by_split": images_by_split})
-        return run
-
-    return make
 
 
 def answers(images: int = 60, better: float = 2.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,59 +1,18 @@
 """Does one page say what folds or seeds come to together, and lead to each of them?"""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vitral.files import write_text
 from vitral.reporting import compare, write_comparison, write_repetition
-from vitral.runs import RunFolder, put_together, read_predictions
+from vitral.runs import put_together
 
 
 def text_of(path: Path) -> str:
     html = re.sub(r"<style>.*?</style>", "", path.read_text("utf-8"), flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
-
-
-@pytest.fixture
-def make_whole(make_run, tmp_path: Path):
-    """`make_whole("run", "folds", rights)`: a whole with a part for each list of right and wrong answers."""
-
-    def make(name: str, kind: str, rights: Sequence[Sequence[bool]]) -> RunFolder:
-        whole = RunFolder(tmp_path / name)
-        parts = [f"{kind.removesuffix('s')}-{number}" for number in range(1, len(rights) + 1)]
-        content, lines = {}, ["path,label,split,group,hash" + (",fold" if kind == "folds" else "")]
-        for number, (part, right) in enumerate(zip(parts, rights, strict=True), start=1):
-            prefix = f"photos/{number}" if kind == "folds" else "photos"
-            run = make_run(
-                f"{name}/{part}", right, prefix=prefix, confidence=np.linspace(0.5, 0.9, len(right))
-            )
-            content = run.read_run()
-            run.update_run(notes=[])
-            write_text(run.report, "<html></html>")
-            if kind == "seeds" and number > 1:
-                continue
-            predictions = read_predictions(run.predictions)
-            for index, (path, label) in enumerate(zip(predictions.paths, predictions.labels, strict=True)):
-                fold = f",{number}" if kind == "folds" else ""
-                lines.append(f"{path},{label},train,,{1000 * number + index:064x}{fold}")
-        write_text(whole.splits, "\n".join(lines) + "\n")
-        write_text(whole.recipe, f'data = "photos"\n{kind} = 3\n')
-        del content["data"]["images"]["train"]
-        if kind == "folds":
-            content["data"]["folds"] = [dict.fromkeys(("pizza", "steak", "sushi"), 4) for _ in parts]
-        whole.write_run(content | {"kind": kind, "parts": parts, "seconds": 300.0})
-        return whole
-
-    return make
-
-
-@pytest.fixture(autouse=True)
-def _parents(tmp_path: Path) -> None:
-    for name in ("first", "second", "run"):
-        (tmp_path / name).mkdir()
 
 
 def test_folds_as_one_page(make_whole) -> None:

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from vitral.errors import ImageError, UsageError
+from vitral.files import write_json
 from vitral.reporting import write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -66,7 +67,10 @@ def test_the_headline_has_images_interval_and_the_baseline(make_run) -> None:
 
 
 def test_the_report_tells_what_was_trained_on_what_how_long_and_where(make_run) -> None:
-    text = page_of(make_run("food-1", [True] * 30)).text
+    run = make_run("food-1", [True] * 30)
+    shape = {"image_size": [32, 32], "patch_size": [4, 4], "layers": 6, "dim": 128, "heads": 4}
+    write_json(run.config, {"format": "vitral", "version": 1, "architecture": shape})
+    text = page_of(run).text
     for fact in (
         "vit_mini_patch4_32",
         "1.23 M parameters",
@@ -75,6 +79,7 @@ def test_the_report_tells_what_was_trained_on_what_how_long_and_where(make_run) 
         "weights of epoch 2, the best by balanced accuracy",
         "Some processor",
         "8 cores · 16.0 GiB",
+        "6 layers, 128 wide, 4 heads, patches of 4 × 4 px",
         "4,530 images, 3 classes",
         "64 × 48 to 128 × 96 px",
         "vitral train photos",
@@ -175,6 +180,92 @@ def test_the_report_does_not_tell_where_files_lie_on_this_machine(make_run, tmp_
         assert place not in html
 
 
+def test_nor_does_anything_else_in_it(make_run) -> None:
+    run = make_run("run", [True, False, True], weights='"/home/ana/weights/s.pth"', pool='""')
+    facts = run.read_run()
+    run.update_run(
+        command=[
+            "C:\\tools\\vitral",
+            "train",
+            "/home/ana/my photos",
+            "--from=/home/ana/weights/s.pth",
+            "--epochs",
+            "3",
+        ],
+        data=facts["data"] | {"spec": "/home/ana/my photos"},
+        model=facts["model"] | {"weights": "/home/ana/weights/s.pth"},
+    )
+    page = page_of(run, images=grey)
+    assert "/home" not in page.text
+    assert "tools" not in page.text
+    assert "vitral train 'ana/my photos' --from=weights/s.pth --epochs 3" in page.text
+    assert "run.json has them whole" in page.text
+    assert "pool –" in page.text
+    assert "run.json has them whole" not in page_of(make_run("other", [True, False, True])).text
+
+
+def test_notes_name_files_only_where_pictures_are_shown(make_run) -> None:
+    run = make_run("run", [True, False, True])
+    note = (
+        "2 images under different labels, for instance test/pizza/0.jpg (pizza) and test/steak/1.jpg (steak)"
+    )
+    run.update_run(notes=[{"en": note, "pt": note}])
+    assert note in page_of(run, images=grey).text
+    bare = page_of(run).text
+    assert "for instance … (pizza) and … (steak)" in bare
+    assert ".jpg" not in bare
+
+
+@pytest.mark.parametrize(
+    ("confidence", "said"),
+    [
+        (0.95, "a probability of 95.0%, and 75.0% of them are right: it is too sure"),
+        (0.78, "no difference beyond chance"),
+        (0.4, "it is surer to be right than it says"),
+    ],
+)
+def test_a_model_that_believes_too_much_or_too_little_is_called_so(
+    make_run, confidence: float, said: str
+) -> None:
+    # Wilson's interval of 75 in 100 is 65.7% to 82.5%.
+    run = make_run("run", [True, True, True, False] * 25, confidence=[confidence] * 100)
+    assert said in page_of(run).text
+
+
+def test_the_reliability_diagram_counts_the_answers_of_each_bin(make_run) -> None:
+    confidence = np.random.default_rng(0).uniform(0.35, 0.999, 200).round(6)
+    run = make_run("run", [True, False] * 100, confidence=confidence)
+    html = write_report(run.path).read_text("utf-8")
+    counts = [int(count) for count in re.findall(r'<rect class="bar".*?<title>(\d+)</title>', html)]
+    expected, _ = np.histogram(confidence, bins=15, range=(0, 1))
+    assert counts == [count for count in expected if count]
+
+
+def test_how_even_the_classes_are_is_said(make_run) -> None:
+    run = make_run("run", [True] * 30)
+    text = page_of(run).text
+    assert "about equally many images" in text
+    assert "Every file could be read." not in text  # one is bad
+    data = run.read_run()["data"]
+    uneven = {"pizza": 1200, "steak": 100, "sushi": 300}
+    run.update_run(data=data | {"bad_files": [], "images": data["images"] | {"train": uneven}})
+    text = page_of(run).text
+    assert "pizza (1,200), has 12 times as many images as the rarest, steak (100)" in text
+    assert "Balanced accuracy and the recall of each class say more here" in text
+    assert "Every file could be read." in text
+    run.update_run(data=data | {"images": data["images"] | {"train": {"pizza": 5, "sushi": 5}}})
+    assert "There is no image of steak to learn from." in page_of(run).text
+
+
+def test_ticks_of_an_axis_are_written_alike(make_run) -> None:
+    run = make_run("run", [True] * 30)  # the loss falls from 2 to 0.67
+    html = write_report(run.path, language="pt").read_text("utf-8")
+    chart = re.search(r'<svg class="chart".*?aria-label="Perda por época">(.*?)</svg>', html)
+    assert chart
+    ticks = re.findall(r'text-anchor="end">(.*?)</text>', chart[1])
+    assert ticks[:5] == ["0,0", "0,5", "1,0", "1,5", "2,0"]
+
+
 def test_portuguese_readers_get_portuguese_and_decimal_commas(make_run) -> None:
     page = page_of(make_run("run", [True] * 85 + [False] * 15), language="pt")
     assert "85,0% das 100 imagens de teste classificadas corretamente" in page.text
@@ -193,21 +284,33 @@ def test_an_interrupted_run_without_evaluation_still_has_its_curves(make_run) ->
     assert page.tags.count("polyline") == 4
 
 
-def test_many_classes_and_images_stay_small_and_name_the_most_confused(make_run) -> None:
-    right = np.ones(10_000, dtype=bool)
-    right[7:2007:100] = False
-    names = [f"class {index}" for index in range(100)]
-    run = make_run("run", right, class_names=names)
+@pytest.mark.parametrize("classes", [10, 200])
+def test_ten_thousand_images_stay_small(make_run, classes: int) -> None:
+    random = np.random.default_rng(0)
+    right = random.random(10_000) < 0.9
+    names = [f"class {index}" for index in range(classes)]
+    run = make_run("run", right, class_names=names, confidence=0.2 + 0.79 * random.random(10_000))
     path = write_report(
         run.path,
-        images=lambda path: np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8),
-        explain=lambda image: np.eye(7),
+        # Noise: no picture of the same size takes more bytes.
+        images=lambda path: random.integers(0, 256, (300, 400, 3), dtype=np.uint8),
+        explain=lambda image: random.random((16, 16)),
     )
+    page = Page(path.read_text("utf-8"))
+    assert len(page.references) == 2 * 24
     assert path.stat().st_size < 5_000_000
+
+
+def test_of_many_classes_the_most_confused_are_named(make_run) -> None:
+    right = np.ones(1000, dtype=bool)
+    right[7:500:50] = False
+    names = [f"class {index}" for index in range(50)]
+    html = write_report(make_run("run", right, class_names=names).path).read_text("utf-8")
     pairs = re.findall(
-        r'scope="row" title="class 7">class 7</th><td.*?>(.*?)</td><td class="n">(\d+)', path.read_text()
+        r'scope="row" title="class 7">class 7</th><td.*?>(.*?)</td><td class="n">(\d+)</td><td class="n">(.*?)<',
+        html,
     )
-    assert ("class 8", "20") in pairs
+    assert ("class 8", "10", "50.0%") in pairs
 
 
 def test_a_path_whose_bytes_are_no_text_does_not_stop_the_report(make_run) -> None:

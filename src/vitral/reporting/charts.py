@@ -9,8 +9,10 @@ from markupsafe import Markup
 
 from vitral.reporting.texts import Wording
 
-WIDTH, HEIGHT = 440, 290
-LEFT, RIGHT, TOP, BOTTOM = 54, 12, 16, 46
+WIDTH, HEIGHT = 440, 294
+LEFT, RIGHT, TOP, BOTTOM = 60, 14, 22, 48
+# Below the reliability diagram: the gap above its histogram, and the histogram itself.
+GAP, BARS = 22, 62
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,16 @@ def line_chart(
         level: a height for the dotted line (what chance gives).
         mark: an x and a text for the upright line (the best epoch).
     """
-    parts = _axes(x, y, words)
+    parts = [*_grid(y, PANEL, words), *_foot(x, PANEL, words)]
     if level is not None:
-        height = _y(y, level)
+        height = _y(y, level, PANEL)
         parts.append(
             f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>'
         )
     if mark is not None:
         parts.extend(_mark(x, *mark))
     for line in series:
-        points = [f"{_x(x, a):.1f},{_y(y, b):.1f}" for a, b in line.points]
+        points = [f"{_x(x, a):.1f},{_y(y, b, PANEL):.1f}" for a, b in line.points]
         if len(points) > 1:
             parts.append(f'<polyline class="line {line.style}" points="{" ".join(points)}"/>')
         if len(points) <= 40:
@@ -66,26 +68,36 @@ def line_chart(
     return _svg(parts, alt)
 
 
-def reliability_chart(bins: Sequence["Bin"], x: Axis, y: Axis, *, words: Wording, alt: str) -> Markup:
-    """Share of right answers against the probability that the model gave them, bin by bin, with intervals."""
-    parts = _axes(x, y, words)
-    most = max((one.images for one in bins), default=1)
+def reliability_chart(
+    bins: Sequence["Bin"], x: Axis, y: Axis, count: Axis, *, words: Wording, alt: str
+) -> Markup:
+    """Share of right answers against the probability that the model gave them, bin by bin, with intervals.
+
+    Below it, over the same probabilities, stands how many answers each bin holds, on the axis `count`.
+    """
+    bars = _Panel(PANEL.bottom + GAP, PANEL.bottom + GAP + BARS)
+    parts = [*_grid(y, PANEL, words), *_grid(count, bars, words), *_foot(x, bars, words)]
+    (x0, y0), (x1, y1) = ((_x(x, end), _y(y, end, PANEL)) for end in (0, 100))
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y0:.1f}" y2="{y0:.1f}"/>')
+    parts.append(f'<line class="level" x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"/>')
     for one in bins:
         left, right = _x(x, 100 * one.low) + 1, _x(x, 100 * one.high) - 1
-        height = 0.2 * (HEIGHT - TOP - BOTTOM) * one.images / most
+        top = _y(count, one.images, bars)
+        # A bin with few answers stays visible beside one with thousands.
+        height = max(1.0, bars.bottom - top)
         parts.append(
-            f'<rect class="bar" x="{left:.1f}" y="{HEIGHT - BOTTOM - height:.1f}" width="{right - left:.1f}" '
+            f'<rect class="bar" x="{left:.1f}" y="{bars.bottom - height:.1f}" width="{right - left:.1f}" '
             f'height="{height:.1f}"><title>{words.number(one.images)}</title></rect>'
         )
-    parts.append(f'<line class="level" x1="{_x(x, 0)}" y1="{_y(y, 0)}" x2="{_x(x, 100)}" y2="{_y(y, 100)}"/>')
-    for one in bins:
         across = _x(x, 100 * one.confidence)
-        low, high = (_y(y, 100 * edge) for edge in one.interval)
+        low, high = (_y(y, 100 * edge, PANEL) for edge in one.interval)
         parts.append(
             f'<line class="whisker" x1="{across:.1f}" x2="{across:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
         )
-        parts.append(f'<circle class="point" cx="{across:.1f}" cy="{_y(y, 100 * one.accuracy):.1f}" r="4"/>')
-    return _svg(parts, alt)
+        parts.append(
+            f'<circle class="point" cx="{across:.1f}" cy="{_y(y, 100 * one.accuracy, PANEL):.1f}" r="4"/>'
+        )
+    return _svg(parts, alt, HEIGHT + GAP + BARS)
 
 
 @dataclass(frozen=True)
@@ -113,10 +125,10 @@ def epoch_axis(name: str, epochs: Sequence[float]) -> Axis:
     return Axis(name, low, high, tuple(ticks))
 
 
-def value_axis(name: str, values: Sequence[float]) -> Axis:
-    """From zero to a round number above the largest value."""
+def value_axis(name: str, values: Sequence[float], intervals: int = 5) -> Axis:
+    """From zero to a round number above the largest value, cut into about so many intervals."""
     highest = max(values, default=1.0) or 1.0
-    step = _nice_step(highest, 5)
+    step = _nice_step(highest, intervals)
     count = math.ceil(highest / step - 1e-9)
     return Axis(name, 0, count * step, tuple(index * step for index in range(count + 1)))
 
@@ -133,33 +145,56 @@ def _nice_step(span: float, wanted: int) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
 
 
-def _axes(x: Axis, y: Axis, words: Wording) -> list[str]:
+@dataclass(frozen=True)
+class _Panel:
+    """Where the drawing of one vertical axis begins and ends, from above."""
+
+    top: float
+    bottom: float
+
+
+PANEL = _Panel(TOP, HEIGHT - BOTTOM)
+
+
+def _tick_texts(ticks: Sequence[float], words: Wording) -> list[str]:
+    """All ticks of an axis with as many decimals as any of them needs; what is very small as a power of ten."""
+    for digits in range(5):
+        if all(abs(tick - round(tick, digits)) < 1e-9 * max(1.0, abs(tick)) for tick in ticks):
+            return [words.number(tick, digits) for tick in ticks]
+    return [words.significant(tick) for tick in ticks]
+
+
+def _grid(y: Axis, panel: _Panel, words: Wording) -> list[str]:
+    """The vertical axis of a panel: its name, its ticks, and a line across for each."""
     parts = []
-    bottom = HEIGHT - BOTTOM
-    for tick in y.ticks:
-        height = _y(y, tick)
+    for tick, text in zip(y.ticks, _tick_texts(y.ticks, words), strict=True):
+        height = _y(y, tick, panel)
         parts.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{height:.1f}" y2="{height:.1f}"/>'
         )
-        parts.append(
-            f'<text x="{LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{words.significant(tick)}</text>'
-        )
-    for tick in x.ticks:
+        parts.append(f'<text x="{LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{text}</text>')
+    middle = (panel.top + panel.bottom) / 2
+    parts.append(
+        f'<text class="name" transform="translate(13 {middle:.1f}) rotate(-90)" text-anchor="middle">'
+        f"{escape(y.name)}</text>"
+    )
+    return parts
+
+
+def _foot(x: Axis, panel: _Panel, words: Wording) -> list[str]:
+    """The horizontal axis below a panel."""
+    bottom = panel.bottom
+    parts = [f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>']
+    for tick, text in zip(x.ticks, _tick_texts(x.ticks, words), strict=True):
         across = _x(x, tick)
         parts.append(
             f'<line class="tick" x1="{across:.1f}" x2="{across:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
         )
-        parts.append(
-            f'<text x="{across:.1f}" y="{bottom + 18}" text-anchor="middle">{words.significant(tick)}</text>'
-        )
-    middle_x, middle_y = (LEFT + WIDTH - RIGHT) / 2, (TOP + bottom) / 2
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
+        parts.append(f'<text x="{across:.1f}" y="{bottom + 19}" text-anchor="middle">{text}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
-        f'<text class="name" x="{middle_x}" y="{HEIGHT - 8}" text-anchor="middle">{escape(x.name)}</text>'
-    )
-    parts.append(
-        f'<text class="name" transform="translate(14 {middle_y}) rotate(-90)" text-anchor="middle">'
-        f"{escape(y.name)}</text>"
+        f'<text class="name" x="{middle}" y="{bottom + BOTTOM - 8}" text-anchor="middle">'
+        f"{escape(x.name)}</text>"
     )
     return parts
 
@@ -169,15 +204,16 @@ def _mark(x: Axis, position: float, text: str) -> list[str]:
     on_the_right = across < (LEFT + WIDTH) / 2
     anchor, shift = ("start", 5) if on_the_right else ("end", -5)
     return [
-        f'<line class="mark" x1="{across:.1f}" x2="{across:.1f}" y1="{TOP - 8}" y2="{HEIGHT - BOTTOM}"/>',
-        f'<text x="{across + shift:.1f}" y="{TOP - 2}" text-anchor="{anchor}">{escape(text)}</text>',
+        f'<line class="mark" x1="{across:.1f}" x2="{across:.1f}" y1="{TOP - 14}" y2="{HEIGHT - BOTTOM}"/>',
+        f'<text x="{across + shift:.1f}" y="{TOP - 7}" text-anchor="{anchor}">{escape(text)}</text>',
     ]
 
 
-def _svg(parts: list[str], alt: str) -> Markup:
+def _svg(parts: list[str], alt: str, height: float = HEIGHT) -> Markup:
     inside = "".join(parts)
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(alt)}">{inside}</svg>'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(alt)}">'
+        f"{inside}</svg>"
     )
 
 
@@ -185,5 +221,5 @@ def _x(axis: Axis, value: float) -> float:
     return LEFT + (value - axis.low) / (axis.high - axis.low) * (WIDTH - LEFT - RIGHT)
 
 
-def _y(axis: Axis, value: float) -> float:
-    return HEIGHT - BOTTOM - (value - axis.low) / (axis.high - axis.low) * (HEIGHT - TOP - BOTTOM)
+def _y(axis: Axis, value: float, panel: _Panel) -> float:
+    return panel.bottom - (value - axis.low) / (axis.high - axis.low) * (panel.bottom - panel.top)

@@ -1,6 +1,5 @@
 """Several runs on one page: who is better, by how much, and what was done differently."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from vitral.language import Language
 from vitral.reporting.charts import Series, epoch_axis, line_chart, percent_axis, value_axis
 from vitral.reporting.content import RunContent, read_run
 from vitral.reporting.curves import curve
+from vitral.reporting.facts import facts_of, recipe_lines
 from vitral.reporting.page import write_page
-from vitral.reporting.report import plain
 from vitral.reporting.texts import Wording, of_measure, wording_of
 from vitral.runs import PairedDifference, paired_difference
 
@@ -59,6 +58,7 @@ def write_comparison(run_paths: Sequence[str | Path], output: str | Path, langua
             _difference(pair, name, index, words)
             for index, (pair, name) in enumerate(zip(pairs, names[1:], strict=True), start=1)
         ],
+        facts=_facts_by_run(runs, words, language),
         recipes=_recipe_differences(runs),
         variant=variant,
     )
@@ -144,27 +144,27 @@ def result_row(run: RunContent, name: str, index: int, words: Wording) -> dict[s
 def overlaid_curves(
     runs: Sequence[RunContent], names: Sequence[str], words: Wording
 ) -> dict[str, Any] | None:
-    """Accuracy and loss by epoch, on the first kind of images that all runs measured."""
-    judged = {run.curve_measure for run in runs}
+    """Accuracy and loss by epoch, on the first kind of images that all runs with epochs measured."""
+    shown = [index for index, run in enumerate(runs) if run.metrics]
+    without = [name for index, name in enumerate(names) if index not in shown]
+    judged = {runs[index].curve_measure for index in shown}
     measure_of_all = judged.pop() if len(judged) == 1 else "accuracy"
     for split in ("validation", "test", "train"):
         measures = {}
         for measure, scale in ((measure_of_all, 100.0), ("loss", 1.0)):
-            found = [curve(run.metrics, f"{split}_{measure}", scale) for run in runs]
-            if all(found):
+            found = [curve(runs[index].metrics, f"{split}_{measure}", scale) for index in shown]
+            if found and all(found):
                 measures[measure] = [
-                    Series(name, _style(index), points)
-                    for index, (name, points) in enumerate(zip(names, found, strict=True))
+                    Series(names[index], _style(index), points)
+                    for index, points in zip(shown, found, strict=True)
                 ]
         if measures:
             charts = [_chart(measure, series, words) for measure, series in measures.items()]
             legend = next(iter(measures.values()))
-            return {
-                "legend": legend,
-                "level": None,
-                "charts": charts,
-                "lead": words.say(of_measure("comparison_curves_lead", measure_of_all), split=words[split]),
-            }
+            lead = words.say(of_measure("comparison_curves_lead", measure_of_all), split=words[split])
+            if without:
+                lead += " " + words.say("without_epochs", runs=", ".join(without))
+            return {"legend": legend, "level": None, "charts": charts, "lead": lead}
     return None
 
 
@@ -217,7 +217,7 @@ def _right_by_image(run: RunContent) -> dict[Key, tuple[float, str]]:
     """For each image of the evaluated split: the share of the run's answers that are right, and the image's group."""
     if run.answers is None or run.correct is None:
         return {}
-    known = _splits(run)
+    known = run.known_images
     seen: Counter[tuple[str, str]] = Counter()
     found = {}
     for path, label, right in zip(run.answers.paths, run.answers.labels, run.correct.tolist(), strict=True):
@@ -227,17 +227,24 @@ def _right_by_image(run: RunContent) -> dict[Key, tuple[float, str]]:
     return found
 
 
-def _splits(run: RunContent) -> dict[str, tuple[str, str]]:
-    """Group and content hash of each image in `splits.csv`, by path."""
-    try:
-        with run.folder.splits.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            return {row["path"]: (row["group"], row["hash"]) for row in csv.DictReader(file)}
-    except FileNotFoundError:
-        return {}
+def _facts_by_run(
+    runs: Sequence[RunContent], words: Wording, language: Language
+) -> list[tuple[str, list[dict[str, Any] | None]]]:
+    """What was trained, a line a fact: its name, and what each run says about it, None where it says nothing."""
+    found = [{fact["name"]: fact for fact in facts_of(run, words, language)} for run in runs]
+    names = dict.fromkeys(name for facts in found for name in facts if name != "command")
+    return [(words[name], [facts.get(name) for facts in found]) for name in names]
 
 
-def _recipe_differences(runs: Sequence[RunContent]) -> list[tuple[str, list[str]]]:
-    """The lines of the recipes that are not the same everywhere, with each run's value."""
-    keys = dict.fromkeys(key for run in runs for key in run.recipe)
-    rows = [(key, [plain(run.recipe[key]) if key in run.recipe else "–" for run in runs]) for key in keys]
-    return [(key, values) for key, values in rows if len(set(values)) > 1]
+def _recipe_differences(runs: Sequence[RunContent]) -> dict[str, list[tuple[str, list[str]]]]:
+    """The lines of the recipes that are not the same everywhere, with each run's value.
+
+    Under "shared" stand those that every run has, under "lacking" those that only some have.
+    """
+    recipes = [recipe_lines(run.recipe) for run in runs]
+    found: dict[str, list[tuple[str, list[str]]]] = {"shared": [], "lacking": []}
+    for key in dict.fromkeys(key for recipe in recipes for key in recipe):
+        values = [recipe.get(key) for recipe in recipes]
+        if len(set(values)) > 1:
+            found["lacking" if None in values else "shared"].append((key, [value or "–" for value in values]))
+    return found

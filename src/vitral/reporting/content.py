@@ -1,5 +1,6 @@
 """What a run folder says, read once for figures and pages."""
 
+import csv
 import json
 import tomllib
 from collections.abc import Mapping
@@ -161,6 +162,15 @@ class RunContent:
         return Answers(paths, labels, predicted, confidence, confidence, labels == predicted)
 
     @cached_property
+    def known_images(self) -> dict[str, tuple[str, str]]:
+        """Group and content hash of each image in `splits.csv`, by path."""
+        try:
+            with self.folder.splits.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+                return {row["path"]: (row["group"], row["hash"]) for row in csv.DictReader(file)}
+        except FileNotFoundError:
+            return {}
+
+    @cached_property
     def correct(self) -> np.ndarray | None:
         """(images,) 0..1, whether each of `answers` is right; of several seeds the share of those that are."""
         if self.answers is None:
@@ -179,13 +189,15 @@ def read_run(path: str | Path) -> RunContent:
         VitralError: a file of it is damaged.
     """
     folder = RunFolder(Path(path))
+    facts = folder.read_run()
+    parts = folder.parts()
     return RunContent(
         folder=folder,
-        facts=folder.read_run(),
+        facts=facts,
         metrics=folder.read_metrics(),
         evaluation=_read_json(folder.evaluation),
         recipe=_read_toml(folder.recipe),
-        config=_read_json(folder.config) or {},
+        config=_read_json((parts[0] if parts else folder).config) or {},
     )
 
 
