@@ -26,7 +26,6 @@ from vitral.model import create_model
 from vitral.training import Recipe
 from vitral.weights import Checkpoint, read_checkpoint, write_checkpoint
 from vitral.workflow import Run, evaluate, report, train
-from vitral.workflow.explanation import beside
 from vitral.workflow.starting import start_from
 
 KEEP = Recipe()
@@ -428,7 +427,7 @@ def test_a_new_class_leaves_what_the_run_knew(
     assert known == 1.0
     assert accuracy(tuned.metrics) >= known - 0.05  # 24 images: not more than one goes
     assert tuned.metrics["per_class"]["grey"]["recall"] >= 0.75
-    assert beside(tuned.classifier(device="cpu").explain(four / "test/grey/00.png"), 100).size == (208, 80)
+    assert tuned.classifier(device="cpu").explain(four / "test/grey/00.png").beside(100).size == (208, 80)
 
 
 def test_every_fold_has_a_range_of_its_own(

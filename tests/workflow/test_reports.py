@@ -10,7 +10,6 @@ import pytest
 
 from vitral.errors import UsageError
 from vitral.workflow import Run, report, train
-from vitral.workflow.explanation import beside
 
 MakeFolder = Callable[..., Path]
 
@@ -78,5 +77,5 @@ def test_heat_has_the_photos_shape_and_pictures_the_wanted_size(run: Run) -> Non
     assert 0 <= heat.min() <= heat.max() <= 1
     assert heat[:, :9].max() == 0  # the network sees the middle 30 x 30
     np.testing.assert_array_equal(explanation.picture, photo)
-    assert beside(explanation, 100).size == (208, 60)
-    assert beside(classifier.explain(photo[..., :1]), 25).size == (58, 15)
+    assert explanation.beside(100).size == (208, 60)
+    assert classifier.explain(photo[..., :1]).beside(25).size == (58, 15)

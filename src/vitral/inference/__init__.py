@@ -2,7 +2,19 @@
 
 from vitral.inference.classifier import Classifier, Prediction
 from vitral.inference.embedder import Embedder
-from vitral.inference.explanation import Explanation
+from vitral.inference.explainer import METHODS, Explainer, Look
+from vitral.inference.explanation import Explanation, save_picture
 from vitral.inference.forward import Normalise, probabilities
 
-__all__ = ["Classifier", "Embedder", "Explanation", "Normalise", "Prediction", "probabilities"]
+__all__ = [
+    "METHODS",
+    "Classifier",
+    "Embedder",
+    "Explainer",
+    "Explanation",
+    "Look",
+    "Normalise",
+    "Prediction",
+    "probabilities",
+    "save_picture",
+]

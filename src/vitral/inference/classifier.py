@@ -13,7 +13,8 @@ from vitral.device import Compute
 from vitral.errors import ImageError, UsageError
 from vitral.images import Preprocessing
 from vitral.inference.embedder import BATCH, Embedder, placed
-from vitral.inference.explanation import Explanation, explain
+from vitral.inference.explainer import Explainer, Look
+from vitral.inference.explanation import Explanation
 from vitral.inference.forward import Normalise, answers_from
 from vitral.model import VisionTransformer
 from vitral.weights import overrides_from, read_checkpoint
@@ -184,26 +185,32 @@ class Classifier:
         return Embedder(self.model, self.preprocessing, self.compute).embed(images)
 
     @overload
-    def explain(self, images: list[Any], *, method: str = ...) -> list[Explanation]: ...
+    def explain(self, images: list[Any], method: str | None = None, **asked: Any) -> list[Explanation]: ...
     @overload
-    def explain(self, images: Any, *, method: str = ...) -> Explanation: ...
-    def explain(self, images: Any, *, method: str = "rollout") -> Explanation | list[Explanation]:
+    def explain(self, images: Any, method: str | None = None, **asked: Any) -> Explanation: ...
+    def explain(
+        self, images: Any, method: str | None = None, **asked: Any
+    ) -> Explanation | list[Explanation]:
         """Show what the network looked at.
 
         Args:
             images: as for `predict`.
-            method: "rollout": attention rollout (appendix D.8).
+            method: "gradient", "rollout" or "attention"; see `Look`, also for what is taken where none is named.
+            asked: the other fields of `Look`: `target="sushi"`, `layer=5`, `head=0`, `point=(120, 80)` …
 
         Returns:
             One `Explanation`, or for a list a list.
 
         Raises:
-            UsageError: no such method.
+            UsageError: no such method, class, layer or head, or what does not go together.
             ImageError: an image cannot be read.
         """
-        if isinstance(images, list):
-            return [self.explain(image, method=method) for image in images]
-        return explain(self.model, self.preprocessing, self.compute, images, method)
+        return self.explainer.explain(images, Look(method, **asked))
+
+    @property
+    def explainer(self) -> Explainer:
+        """The same network, to be asked what it looked at."""
+        return Explainer(self.model, self.preprocessing, self.compute, self.class_names, self.multi_label)
 
     @torch.inference_mode()
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:

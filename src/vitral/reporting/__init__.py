@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vitral.reporting.comparison import compare, write_comparison
+    from vitral.reporting.explanations import write_faithfulness, write_heads
     from vitral.reporting.figures import write_batch, write_curves
     from vitral.reporting.repetition import write_repetition
     from vitral.reporting.report import write_report
@@ -17,6 +18,8 @@ __all__ = [
     "write_batch",
     "write_comparison",
     "write_curves",
+    "write_faithfulness",
+    "write_heads",
     "write_repetition",
     "write_report",
 ]
@@ -26,6 +29,8 @@ _HOMES = {
     "write_batch": "figures",
     "write_comparison": "comparison",
     "write_curves": "figures",
+    "write_faithfulness": "explanations",
+    "write_heads": "explanations",
     "write_repetition": "repetition",
     "write_report": "report",
 }

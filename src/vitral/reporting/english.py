@@ -282,4 +282,13 @@ ENGLISH = {
     "recipe_differences_lead": "Lines of the recipe that are not the same in all runs.",
     "recipe_same": "The recipes are the same.",
     "recipe_lacking": "Lines that only some of the runs have: {count}",
+    "head": "head {number}",
+    "order_explained": "by relevance, area {area}",
+    "order_random": "at random, area {area}",
+    "deletion_title": "Deletion: the most relevant patches go first",
+    "deletion_share": "patches removed (%)",
+    "deletion_score": "share of the answer lost (%)",
+    "insertion_title": "Insertion: the most relevant patches come first",
+    "insertion_share": "patches shown (%)",
+    "insertion_score": "share of the answer regained (%)",
 }

@@ -287,4 +287,13 @@ PORTUGUESE = {
     "recipe_differences_lead": "Linhas da receita que não são iguais em todos os treinos.",
     "recipe_same": "As receitas são iguais.",
     "recipe_lacking": "Linhas que só alguns dos treinos têm: {count}",
+    "head": "cabeça {number}",
+    "order_explained": "por relevância, área {area}",
+    "order_random": "ao acaso, área {area}",
+    "deletion_title": "Remoção: os patches mais relevantes saem primeiro",
+    "deletion_share": "patches removidos (%)",
+    "deletion_score": "parte da resposta perdida (%)",
+    "insertion_title": "Inserção: os patches mais relevantes entram primeiro",
+    "insertion_share": "patches mostrados (%)",
+    "insertion_score": "parte da resposta recuperada (%)",
 }

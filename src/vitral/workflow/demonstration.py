@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vitral.data import LabelledImages, Sample
-from vitral.inference import Prediction
+from vitral.inference import Prediction, save_picture
 from vitral.language import Language
 from vitral.runs import RunFolder
 from vitral.workflow.evaluation import evaluate
-from vitral.workflow.explanation import beside
 from vitral.workflow.options import open_own_data, read_options
 from vitral.workflow.run import Run
 from vitral.workflow.texts import TEXTS
@@ -99,7 +98,7 @@ def demonstrate(
     for one in shown[:EXPLAINED]:
         path = run.path / "explanations" / f"{one.sample.path.rpartition('/')[2]}-{one.prediction.label}.png"
         path.parent.mkdir(exist_ok=True)
-        beside(classifier.explain(data.read(one.sample))).save(path)
+        save_picture(classifier.explain(data.read(one.sample)).beside(), path)
         explanations.append(path)
     return Demonstration(run, figures, shown, tuple(explanations))
 
