@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,23 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the folder shared beside the checkout, which is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dinov2_small(shared: Path) -> Path:
+    """A pretrained ViT-S/14: what VITRAL_DINOV2_SMALL names, what an earlier run built, or what the tool builds now."""
+    named = os.environ.get("VITRAL_DINOV2_SMALL")
+    place = Path(named) if named else Path.home() / ".cache/vitral-test/dinov2-small"
+    if not (place / "model.safetensors").is_file():
+        tool = shared / "tools" / "get_dinov2_small.py"
+        uv = (
+            f"{sys.executable} -m uv run --no-project --isolated --with onnx,numpy,safetensors python".split()
+        )
+        done = subprocess.run([*uv, tool, place], capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip() or "no reason given").splitlines()[-1]
+            pytest.skip(f"{tool.name} built no checkpoint ({last}): it needs onnx and the network")
+    return place
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,11 +1,7 @@
 """A real pretrained ViT-S/14 in the layout of transformers, on photographs."""
 
-import os
-import subprocess
-import sys
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,20 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(shared):
-    """The checkpoint: what VITRAL_DINOV2_SMALL names, what an earlier run built, or what the tool builds now."""
-    named = os.environ.get("VITRAL_DINOV2_SMALL")
-    place = Path(named) if named else Path.home() / ".cache/vitral-test/dinov2-small"
-    if not (place / "model.safetensors").is_file():
-        tool = shared / "tools" / "get_dinov2_small.py"
-        uv = (
-            f"{sys.executable} -m uv run --no-project --isolated --with onnx,numpy,safetensors python".split()
-        )
-        done = subprocess.run([*uv, tool, place], capture_output=True, text=True)
-        if done.returncode:
-            last = (done.stderr.strip() or "no reason given").splitlines()[-1]
-            pytest.skip(f"{tool.name} built no checkpoint ({last}): it needs onnx and the network")
-    return place
+def folder(dinov2_small):
+    return dinov2_small
 
 
 def test_folder_tells_the_whole_network(folder):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 STEPS = 16
-RANDOM_ORDERS = 4
+RANDOM_ORDERS = 2
 
 Score = Callable[[Tensor], np.ndarray]
 
