@@ -1,32 +1,22 @@
 """Figures of a run as PNG: its curves and its first batch. Drawn through matplotlib's objects, no global state."""
 
 import textwrap
-import warnings
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from vitral.files import written_whole
 from vitral.language import Language
 from vitral.reporting.content import read_run
 from vitral.reporting.curves import curve, curves_by_split
+from vitral.reporting.drawing import COLOURS, DOTS_PER_INCH, INK, LINES, MUTED, families, save, style_axes
 from vitral.reporting.texts import Wording, of_measure, printable, wording_of
 
-DOTS_PER_INCH = 160
 BATCH_LIMIT = 32
-
-# Grey, blue and vermilion stay apart in every kind of colour blindness; line styles tell them apart in print.
-COLOURS = {"train": "#77808c", "validation": "#0b6fb8", "test": "#d1570a"}
-LINES = {"train": (0, (4, 1.6)), "validation": "solid", "test": "solid"}
-INK, MUTED, GRID = "#1d2329", "#5c6670", "#e4e7ea"
 
 
 def write_curves(run_path: str | Path, language: Language = "en") -> Path:
@@ -68,7 +58,7 @@ def write_curves(run_path: str | Path, language: Language = "en") -> Path:
     rate.plot(*_columns(points), color=MUTED, linewidth=1.4, marker="o" if len(points) == 1 else None)
     rate.set_ylim(0, 1.15 * max((value for _, value in points), default=1) or 1)
     for axes, name in ((loss, "loss_unit"), (accuracy, f"{measure}_unit"), (rate, "learning_rate")):
-        _style(axes, words)
+        style_axes(axes, words, words["epoch"])
         axes.set_ylabel(words[name], color=INK)
     rate.yaxis.label.set_fontsize(8)
     rate.yaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
@@ -80,7 +70,7 @@ def write_curves(run_path: str | Path, language: Language = "en") -> Path:
             )
     _legend(figure, loss, accuracy)
 
-    return _save(figure, run.path / "curves.png")
+    return save(figure, run.path / "curves.png")
 
 
 def write_batch(path: str | Path, images: np.ndarray, labels: Sequence[str]) -> Path:
@@ -117,9 +107,9 @@ def write_batch(path: str | Path, images: np.ndarray, labels: Sequence[str]) -> 
         axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation=interpolation)
         text = "\n".join(textwrap.wrap(printable(labels[index]), 22, max_lines=2, placeholder=" …"))
         axes.set_title(
-            text, fontsize=7, color=INK, y=-0.02, va="top", pad=0, parse_math=False, family=_families()
+            text, fontsize=7, color=INK, y=-0.02, va="top", pad=0, parse_math=False, family=families()
         )
-    return _save(figure, Path(path))
+    return save(figure, Path(path))
 
 
 def _draw_splits(axes: Axes, curves: dict[str, tuple[tuple[float, float], ...]], words: Wording) -> None:
@@ -134,19 +124,6 @@ def _draw_splits(axes: Axes, curves: dict[str, tuple[tuple[float, float], ...]],
             label=words[split],
             zorder=3,
         )
-
-
-def _style(axes: Axes, words: Wording) -> None:
-    axes.set_xlabel(words["epoch"], color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.significant(value)))
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=MUTED, length=3, labelsize=8)
-    axes.margins(x=0.02)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(MUTED)
 
 
 def _legend(figure: Figure, *panels: Axes) -> None:
@@ -168,15 +145,7 @@ def _legend(figure: Figure, *panels: Axes) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a class may be called "$5"
-        text.set_fontfamily(_families())
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with written_whole(path) as file, warnings.catch_warnings():
-        # A name in a script that no font here has is drawn as boxes; a warning for each letter helps nobody.
-        warnings.filterwarnings("ignore", message="Glyph")
-        FigureCanvasAgg(figure).print_png(file, metadata={"Software": "vitral"})
-    return path
+        text.set_fontfamily(families())
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -185,18 +154,3 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 def _shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-@cache
-def _families() -> list[str]:
-    """DejaVu, then whatever this machine has for scripts that DejaVu lacks, so that no class name turns to boxes."""
-    wider = (
-        "Noto Sans CJK JP",
-        "Noto Sans CJK SC",
-        "Hiragino Sans",
-        "PingFang SC",
-        "Microsoft YaHei",
-        "Arial Unicode MS",
-    )
-    present = {font.name for font in fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in wider if name in present)]
