@@ -26,6 +26,7 @@ COMMANDS = {
     "probe": "Fit a classifier to the features of a network that stays as it is.",
     "evaluate": "Measure a run on a split of its own data or of other data.",
     "predict": "Say what images show.",
+    "inspect": "Look inside a network: filters, positions, attention distance, norms, features.",
     "report": "Write a run as one self-contained HTML page.",
     "embed": "Write the feature vectors of any number of images.",
     "search": "Find the images nearest to one in a folder of embeddings.",

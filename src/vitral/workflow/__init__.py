@@ -1,4 +1,4 @@
-"""What a user asks for in one call: train, evaluate, probe, predict, embed, search, report.
+"""What a user asks for in one call: train, evaluate, probe, predict, embed, search, inspect, report.
 
 What stands here is imported when it is first used: to predict needs neither augmentations nor figures.
 """
@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vitral.workflow.embedding import embed
     from vitral.workflow.evaluation import evaluate
+    from vitral.workflow.inspecting import inspect
     from vitral.workflow.probing import probe
     from vitral.workflow.reports import compare, report
     from vitral.workflow.run import Run
     from vitral.workflow.searching import search
     from vitral.workflow.training import train
 
-__all__ = ["Run", "compare", "embed", "evaluate", "probe", "report", "search", "train"]
+__all__ = ["Run", "compare", "embed", "evaluate", "inspect", "probe", "report", "search", "train"]
 
 _HOMES = {
     "Run": "run",
     "compare": "reports",
     "embed": "embedding",
     "evaluate": "evaluation",
+    "inspect": "inspecting",
     "probe": "probing",
     "report": "reports",
     "search": "searching",
