@@ -13,7 +13,7 @@ class ReadingOptions:
     """What becomes of the images before anything learns from them."""
 
     validation: Annotated[float | None, Parameter(group=GROUP)] = None
-    """Share of the training images to set aside and choose on, where DATA has test but no validation, or with --folds."""  # noqa: E501
+    """Share of the training images to set aside and choose on, where DATA has test but no validation, or is divided into folds."""  # noqa: E501
     split_seed: Annotated[int, Parameter(group=GROUP)] = 0
     """Another number divides DATA without splits, or into folds, in another way."""
     group_by: Annotated[str | None, Parameter(group=GROUP)] = None

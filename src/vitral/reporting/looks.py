@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -15,8 +15,9 @@ from vitral.reporting.drawing import COLOURS, DOTS_PER_INCH, INK, MUTED, save, s
 from vitral.reporting.looks_texts import looks_wording
 from vitral.reporting.texts import Wording
 
-# Little maps along a side; more could not be told apart.
-MAPS = 16
+# Little maps along a side, no more than can be told apart; and all their patches along a side, so that each keeps a few
+# pixels of the picture: of 37 x 37 patches 11 x 11 maps.
+MOST_MAPS, LEAST_MAPS, MOST_PATCHES = 16, 8, 420
 # Inches: the width of the larger figures, and the height of a chart above pictures.
 ACROSS, CHART = 7, 3.6
 SPECIAL_STYLES = {"class_token": "s", "distillation_token": "D", "registers": "^"}
@@ -61,7 +62,8 @@ def write_positions(path: str | Path, similarity: np.ndarray, language: Language
     """
     words = looks_wording(language)
     rows, columns = similarity.shape[:2]
-    row, column = _spread(rows, MAPS), _spread(columns, MAPS)
+    maps = min(MOST_MAPS, max(LEAST_MAPS, MOST_PATCHES // max(rows, columns)))
+    row, column = _spread(rows, maps), _spread(columns, maps)
     gap = max(1, round(min(rows, columns) / 12))
     mosaic = np.full((len(row) * (rows + gap) - gap, len(column) * (columns + gap) - gap), np.nan)
     for down, i in enumerate(row):
@@ -146,7 +148,8 @@ def write_norms(
         language: of the texts.
     """
     words = looks_wording(language)
-    of_maps = 2 * ACROSS / max(len(pictures), 4) * _tall(maps)
+    across = max(len(pictures), 4)
+    of_maps = 2 * ACROSS / across * _tall(maps)
     figure = _figure(ACROSS, CHART + of_maps)
     above, below = np.ravel(figure.subfigures(2, 1, height_ratios=[CHART, of_maps]))  # type: ignore[arg-type]
     axes = above.subplots()
@@ -176,16 +179,14 @@ def write_norms(
     axes.set_ylabel(words["norm_unit"], color=INK)
     _title(figure, words.say("norms_title", images=words.counted("image_count", images)))
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    grid = below.subplots(2, len(pictures), squeeze=False)
-    image = None
+    grid = below.subplots(2, across, squeeze=False)
+    for cell in grid.flat:
+        cell.set_axis_off()
     for place, (picture, norms) in enumerate(zip(pictures, maps, strict=True)):
         _picture(grid[0, place], picture)
         image = grid[1, place].imshow(norms, cmap="inferno", vmin=0, vmax=maps.max(), interpolation="nearest")
-        grid[1, place].set_axis_off()
-    if image is not None:
-        bar = below.colorbar(image, ax=list(grid[1]), shrink=0.9, format=_plain(words))
-        bar.set_label(words["norm_unit"], color=INK, fontsize=8)
-        bar.ax.tick_params(colors=MUTED, labelsize=7)
+        if place == 0:  # both rows make room for the bar, so that images stand above their maps
+            _colour_bar(below, list(grid.flat), image, words["norm_unit"], words)
     return save(figure, Path(path))
 
 
@@ -287,7 +288,9 @@ def _picture(axes: Axes, picture: np.ndarray) -> None:
     axes.set_axis_off()
 
 
-def _colour_bar(figure: Figure, axes: Axes, image: AxesImage, name: str, words: Wording) -> None:
+def _colour_bar(
+    figure: Figure | SubFigure, axes: Axes | list[Axes], image: AxesImage, name: str, words: Wording
+) -> None:
     bar = figure.colorbar(image, ax=axes, shrink=0.7, aspect=30, format=_plain(words))
     bar.set_label(name, color=INK, fontsize=8)
     bar.ax.tick_params(colors=MUTED, labelsize=7)

@@ -50,7 +50,7 @@ ENGLISH = {
     "said_norms": "last layer: median {median}, maximum {maximum}; {share} of the patches above "
     "{times} times the median",
     "said_components": "three components hold {share} of the variance of the last layer's features",
-    "said_probe": "best in layer {layer}: {accuracy} of {images} ({low} to {high}, 95% interval); "
+    "said_probe": "highest in layer {layer}: {accuracy} of {images} ({low} to {high}, 95% interval); "
     "layer {final}: {last}",
     "split_images": "{count} {split} image|{count} {split} images",
     "left_out": "left out: {reason}",
@@ -97,7 +97,7 @@ PORTUGUESE = {
     "said_norms": "última camada: mediana {median}, máximo {maximum}; {share} dos patches acima de "
     "{times} vezes a mediana",
     "said_components": "três componentes têm {share} da variância dos atributos da última camada",
-    "said_probe": "melhor na camada {layer}: {accuracy} de {images} (intervalo de 95%: de {low} a {high}); "
+    "said_probe": "a mais alta na camada {layer}: {accuracy} de {images} (intervalo de 95%: de {low} a {high}); "
     "camada {final}: {last}",
     "split_images": "{count} imagem de {split}|{count} imagens de {split}",
     "left_out": "fora: {reason}",

@@ -1,28 +1,19 @@
 """`inspect`: looks inside a network, as pictures and as inspection.json with the numbers behind them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import numpy as np
-import torch
 
-from vitral.data import LabelledImages
 from vitral.device import Compute
-from vitral.errors import ImageError, UsageError
+from vitral.errors import UsageError
 from vitral.files import write_json
-from vitral.images import Preprocessing
-from vitral.inference import Normalise
-from vitral.inference.embedder import in_threads, placed
+from vitral.inference.embedder import placed
 from vitral.inspection import (
-    Activations,
     NormSummary,
-    activations,
-    batch_size,
     feature_components,
     filter_components,
     position_pattern,
@@ -42,22 +33,19 @@ from vitral.reporting.looks import (
     write_norms,
     write_positions,
 )
-from vitral.runs.machine import usable_cores
 from vitral.transfer import ProbeRecipe
 from vitral.weights import Checkpoint, overrides_from, read_checkpoint
 from vitral.workflow.channels import fit_channels
 from vitral.workflow.layer_probes import LayerProbes, pool_of_layers, probe_layers
+from vitral.workflow.looking import Course, Seen, readers_of_data, readers_of_files
 from vitral.workflow.one_probe import Frozen, open_frozen
 from vitral.workflow.options import Options, bands_of, columns_text, range_of
 from vitral.workflow.progress import Display
-from vitral.workflow.wanted import expand
 
 NUMBERS = "inspection.json"
 LOOKS = ("filters", "positions", "distance", "norms", "components", "probe")
-# Of DATA, where no image is named.
-IMAGES_OF_DATA = 16
-# Images that are shown beside the colours of their patches, and beside the norms.
-WITH_COMPONENTS, WITH_NORMS = 8, 4
+# Images that are shown above the norms of their patches.
+WITH_NORMS = 4
 
 NEEDS_IMAGES = Sentence(
     "it takes images: name some after the weights, or DATA with --data",
@@ -161,10 +149,16 @@ def inspect(
     gallery = _Gallery(folder, spoken)
     gallery.look_at_weights(model)
     bad: list[dict[str, str]] = []
-    readers = _files(words, preprocessing) if words else _of_data(opened.data) if opened is not None else []
+    readers = (
+        readers_of_files(words, preprocessing)
+        if words
+        else readers_of_data(opened.data)
+        if opened is not None
+        else []
+    )
     if readers:
         with Display(spoken, shown=progress) as display:
-            seen = _Course(model, preprocessing, compute, display).run(readers)
+            seen = Course(model, preprocessing, compute, display).run(readers)
         bad = seen.bad
         gallery.look_at_images(model.config, seen)
     else:
@@ -186,75 +180,6 @@ def inspect(
     }
     write_json(folder / NUMBERS, found)
     return found
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """An image that is to be looked at: its name, and what reads it or why there is nothing to read."""
-
-    path: str
-    read: Callable[[], np.ndarray] | None
-    error: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What became of the images.
-
-    Args:
-        kept: of those that could be read, features of the first `WITH_COMPONENTS`; None where there are none.
-        pictures: these, as the network sees them, uint8 `(height, width, channels)`.
-        bad: {"path", "error"} of the others.
-    """
-
-    kept: Activations | None
-    pictures: list[np.ndarray]
-    bad: list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class _Course:
-    """A network, and the images on their way through it."""
-
-    model: VisionTransformer
-    preprocessing: Preprocessing
-    compute: Compute
-    display: Display
-
-    def run(self, readers: Sequence[_Reader]) -> _Seen:
-        """Look at all that can be read, batch by batch."""
-        workers, size = usable_cores(), batch_size(self.model.config)
-        fitted = in_threads(self._fitted, readers, workers, ahead=size + workers)
-        names = iter(readers)
-        parts: list[Activations] = []
-        pictures: list[np.ndarray] = []
-        bad: list[dict[str, str]] = []
-        done = 0
-        normalise = Normalise(self.preprocessing, self.compute)
-        while batch := list(islice(fitted, size)):
-            good = []
-            for answer, reader in zip(batch, islice(names, len(batch)), strict=True):
-                if isinstance(answer, str):
-                    bad.append({"path": reader.path, "error": answer})
-                else:
-                    good.append(answer)
-            done += len(batch)
-            if good:
-                pixels = torch.from_numpy(np.stack(good)).permute(0, 3, 1, 2)
-                wanted = max(0, WITH_COMPONENTS - len(pictures))
-                part = activations(self.model, normalise(pixels), features=wanted > 0)
-                parts.append(part.with_features_of(wanted))
-                pictures += [self.preprocessing.picture(one) for one in good[:wanted]]
-            self.display.passing(done, len(readers), done - len(bad), len(bad))
-        return _Seen(Activations.joined(parts) if parts else None, pictures, bad)
-
-    def _fitted(self, reader: _Reader) -> np.ndarray | str:
-        try:
-            if reader.read is None:
-                raise ImageError(reader.error or "there is nothing to read")
-            return self.preprocessing.fit_image(reader.read())
-        except ImageError as error:
-            return str(error)
 
 
 class _Gallery:
@@ -298,7 +223,7 @@ class _Gallery:
             pattern = vars(position_pattern(similarity))
             self.numbers["positions"] = {"grid": list(model.config.grid), **pattern}
 
-    def look_at_images(self, config: ViTConfig, seen: _Seen) -> None:
+    def look_at_images(self, config: ViTConfig, seen: Seen) -> None:
         """Attention distance, norms and components."""
         kept = seen.kept
         if kept is None or kept.features is None:
@@ -369,27 +294,6 @@ def _special_norms(config: ViTConfig, norms: np.ndarray) -> dict[str, list[NormS
             found[name] = [summarise_norms(of_kind[:, layer]) for layer in np.arange(config.layers)]
         start += count
     return found
-
-
-def _files(words: Sequence[str], preprocessing: Preprocessing) -> list[_Reader]:
-    def reader(source: str | bytes) -> Callable[[], np.ndarray]:
-        return lambda: preprocessing.read(source)
-
-    return [
-        _Reader(one.path, reader(one.source) if one.source is not None else None, one.error)
-        for one in expand(words)
-    ]
-
-
-def _of_data(data: LabelledImages) -> list[_Reader]:
-    """Some of DATA's images, spread evenly over its test images, or over all where there are none."""
-    samples = data.split("test") or data.samples
-    places = np.unique(np.linspace(0, len(samples) - 1, IMAGES_OF_DATA).round().astype(int))
-
-    def reader(place: int) -> Callable[[], np.ndarray]:
-        return lambda: data.read(samples[place])
-
-    return [_Reader(samples[place].path, reader(place)) for place in places.tolist()]
 
 
 def _about(weights: str, checkpoint: Checkpoint, config: ViTConfig, compute: Compute) -> dict[str, Any]:
