@@ -14,7 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "50000")
 
 if TYPE_CHECKING:
     from vitral.errors import VitralError
-    from vitral.inference import Classifier, Embedder
+    from vitral.inference import Classifier, Embedder, Explainer
     from vitral.model import create_model
     from vitral.weights import load_model
     from vitral.workflow import probe, train
@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Classifier",
     "Embedder",
+    "Explainer",
     "VitralError",
     "__version__",
     "create_model",
@@ -35,6 +36,7 @@ __all__ = [
 _HOMES = {
     "Classifier": "vitral.inference",
     "Embedder": "vitral.inference",
+    "Explainer": "vitral.inference",
     "VitralError": "vitral.errors",
     "create_model": "vitral.model",
     "load_model": "vitral.weights",

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vitral.inspection import position_pattern, position_similarity
 from vitral.weights import load_model, read_checkpoint
 
 transformers = pytest.importorskip("transformers")
@@ -75,3 +76,21 @@ def test_attention_to_a_photograph_is_transformers(folder, shared, agree):
             "dinov2", f"{NETWORK}, fp64", ours, theirs, peer="transformers", way="attention", tolerance=1e-10
         )
     assert max(weights.max() for weights in found) > 0.5
+
+
+def test_positions_have_the_pattern_of_the_paper(folder):
+    """Figure 7, centre: a patch resembles its neighbours most, then its row and its column.
+
+    On the grid of 37 x 37 that was learned. At 224 pixels it depends on how they are interpolated: with the low-pass
+    filter, as transformers has it for registers, the pattern stays, and without one every second patch resembles one
+    further away more, since fine stripes of the learned ones are undersampled.
+    """
+    found = position_pattern(position_similarity(load_model(folder)))
+    assert found.nearest_in_4 > 0.99
+    assert found.nearest_in_8 == 1
+    assert found.chance_8 < 0.01
+    assert min(found.same_row, found.same_column) > 0.5
+    assert abs(found.elsewhere) < 0.1
+    smooth = load_model(folder, image_size=224, position_interpolation="bicubic_antialias")
+    assert position_pattern(position_similarity(smooth)).nearest_in_4 == 1
+    assert position_pattern(position_similarity(load_model(folder, image_size=224))).nearest_in_4 < 0.8

@@ -5,15 +5,23 @@ import re
 import pytest
 
 from vitral.errors import UsageError
+from vitral.reporting import looks_texts
 from vitral.reporting.texts import ENGLISH, PORTUGUESE, Wording, shown_path, wording_of
 
 
-def test_both_languages_say_the_same_things_with_the_same_values() -> None:
-    assert list(ENGLISH) == list(PORTUGUESE)
-    for key, text in ENGLISH.items():
+@pytest.mark.parametrize(
+    ("english", "portuguese"),
+    [(ENGLISH, PORTUGUESE), (looks_texts.ENGLISH, looks_texts.PORTUGUESE)],
+    ids=["reports", "looks"],
+)
+def test_both_languages_say_the_same_things_with_the_same_values(
+    english: dict[str, str], portuguese: dict[str, str]
+) -> None:
+    assert list(english) == list(portuguese)
+    for key, text in english.items():
         gaps = set(re.findall(r"{\w+}", text))
-        assert gaps == set(re.findall(r"{\w+}", PORTUGUESE[key])), key
-        assert text.count("|") == PORTUGUESE[key].count("|"), key
+        assert gaps == set(re.findall(r"{\w+}", portuguese[key])), key
+        assert text.count("|") == portuguese[key].count("|"), key
 
 
 def test_no_text_hides_behind_a_method_of_the_same_name() -> None:

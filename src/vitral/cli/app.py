@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "Measure a run on a split of its own data or of other data.",
     "predict": "Say what images show.",
     "explain": "Show what a network looked at in images.",
+    "inspect": "Look inside a network: filters, positions, attention distance, norms, features.",
     "report": "Write a run as one self-contained HTML page.",
     "embed": "Write the feature vectors of any number of images.",
     "search": "Find the images nearest to one in a folder of embeddings.",

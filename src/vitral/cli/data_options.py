@@ -9,15 +9,13 @@ GROUP = Group("Reading and dividing DATA")
 
 
 @dataclass(frozen=True)
-class DataOptions:
+class ReadingOptions:
     """What becomes of the images before anything learns from them."""
 
     validation: Annotated[float | None, Parameter(group=GROUP)] = None
-    """Share of the training images to set aside and choose on, where DATA has test but no validation, or with --folds."""  # noqa: E501
+    """Share of the training images to set aside and choose on, where DATA has test but no validation, or is divided into folds."""  # noqa: E501
     split_seed: Annotated[int, Parameter(group=GROUP)] = 0
     """Another number divides DATA without splits, or into folds, in another way."""
-    folds: Annotated[int | None, Parameter(group=GROUP)] = None
-    """Cross-validation: divide all images into so many parts and test each by a run that learns from the others, in RUN/fold-1, RUN/fold-2, and so on; DATA's own splits are joined. The same DATA and --split-seed give the same folds to "vitral train" and "vitral probe"."""  # noqa: E501
     group_by: Annotated[str | None, Parameter(group=GROUP)] = None
     """"folder" or a regular expression on the path: members of a group stay on one side of the split."""
     columns: Annotated[str | None, Parameter(group=GROUP)] = None
@@ -34,6 +32,14 @@ class DataOptions:
     def given(self) -> dict[str, Any]:
         """The options as keywords of `vitral.train` and `vitral.probe`."""
         return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class DataOptions(ReadingOptions):
+    """The same of commands that leave a run, or several."""
+
+    folds: Annotated[int | None, Parameter(group=GROUP)] = None
+    """Cross-validation: divide all images into so many parts and test each by a run that learns from the others, in RUN/fold-1, RUN/fold-2, and so on; DATA's own splits are joined. The same DATA and --split-seed give the same folds to "vitral train" and "vitral probe"."""  # noqa: E501
 
 
 AS_IT_IS = DataOptions()

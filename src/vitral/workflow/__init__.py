@@ -1,4 +1,4 @@
-"""What a user asks for in one call: train, evaluate, probe, predict, explain, embed, search, report.
+"""What a user asks for in one call: train, evaluate, probe, predict, explain, inspect, embed, search, report.
 
 What stands here is imported when it is first used: to predict needs neither augmentations nor figures.
 """
@@ -10,13 +10,25 @@ if TYPE_CHECKING:
     from vitral.workflow.embedding import embed
     from vitral.workflow.evaluation import evaluate
     from vitral.workflow.explaining import explain
+    from vitral.workflow.inspecting import inspect
     from vitral.workflow.probing import probe
     from vitral.workflow.reports import compare, report
     from vitral.workflow.run import Run
     from vitral.workflow.searching import search
     from vitral.workflow.training import train
 
-__all__ = ["Run", "compare", "embed", "evaluate", "explain", "probe", "report", "search", "train"]
+__all__ = [
+    "Run",
+    "compare",
+    "embed",
+    "evaluate",
+    "explain",
+    "inspect",
+    "probe",
+    "report",
+    "search",
+    "train",
+]
 
 _HOMES = {
     "Run": "run",
@@ -24,6 +36,7 @@ _HOMES = {
     "embed": "embedding",
     "evaluate": "evaluation",
     "explain": "explaining",
+    "inspect": "inspecting",
     "probe": "probing",
     "report": "reports",
     "search": "searching",

@@ -39,7 +39,7 @@ from vitral.workflow.options import Options
 from vitral.workflow.overview import describe_data, describe_machine
 from vitral.workflow.progress import Display
 from vitral.workflow.reports import images_of, write_pages
-from vitral.workflow.starting import as_network_takes, open_as_taken, seen_by, start_frozen
+from vitral.workflow.starting import FrozenStart, as_network_takes, open_as_taken, seen_by, start_frozen
 
 # Computed to tell how long all will take; nothing of it is lost.
 TIMED_IMAGES = 64
@@ -96,13 +96,34 @@ class Probed:
     seconds: float = 0.0
 
 
-def prepare_probe(
-    options: Options, recipe: ProbeRecipe, display: Display, data: LabelledImages | None = None
-) -> ReadyProbe:
-    """Open DATA unless they are given, load the network, look into the cache, and compute a few features for the time.
+@dataclass(frozen=True)
+class Frozen:
+    """DATA, and a network at work that is to stay as it is.
 
     Args:
+        data: on their sides, as the network takes them.
+        start: the whole network at its image size, and what to say about it.
+        backbone: the same at work.
+    """
+
+    data: LabelledImages
+    start: FrozenStart
+    backbone: Backbone
+
+
+def open_frozen(
+    options: Options, recipe: ProbeRecipe, display: Display, data: LabelledImages | None = None
+) -> Frozen:
+    """Open DATA unless they are given, and load the network.
+
+    Args:
+        options, recipe: what was asked for; of the recipe, image size and fit count.
+        display: told how many images have been looked at.
         data: opened already, on their sides, such as a fold.
+
+    Raises:
+        UsageError, WeightsError, ConfigError: as `start_frozen`.
+        DataError: there is nothing to learn from, or an image may have several labels.
     """
     assert options.weights is not None
     compute = choose(options.device, options.precision)
@@ -118,8 +139,21 @@ def prepare_probe(
     start = start_frozen(options, data, recipe, display.counting)
     data = as_network_takes(data, start.checkpoint.preprocessing)
     display.close()
-    choice = poolings(start.checkpoint.config, recipe)
     backbone = make_backbone(start.checkpoint.model(), start.checkpoint.preprocessing, compute)
+    return Frozen(data, start, backbone)
+
+
+def prepare_probe(
+    options: Options, recipe: ProbeRecipe, display: Display, data: LabelledImages | None = None
+) -> ReadyProbe:
+    """Open DATA unless they are given, load the network, look into the cache, and compute a few features for the time.
+
+    Args:
+        data: opened already, on their sides, such as a fold.
+    """
+    opened = open_frozen(options, recipe, display, data)
+    data, start, backbone = opened.data, opened.start, opened.backbone
+    choice = poolings(start.checkpoint.config, recipe)
     splits = [split for split in SPLITS if data.split(split)]
     extractions = extractions_of(backbone, data, splits, choice, recipe)
     for part in extractions.values():

@@ -90,6 +90,12 @@ class Display:
         if self.shown and monotonic() - self.began > QUIET_SECONDS:
             self._show(done, total, f"{self.texts['images_looked_at']} {done:,}/{total:,}")
 
+    def fitting(self, done: int, total: int) -> None:
+        """So many of so many probes fitted; shown when it takes a while."""
+        if self.shown and monotonic() - self.began > QUIET_SECONDS:
+            text = f"{self.texts['probes_fitted']} {self.words.number(done)}/{self.words.number(total)}"
+            self._show(done, total, text)
+
     def passing(self, done: int, total: int, new: int, bad: int) -> None:
         """So many of so many files passed, of which so many were computed now, and so many could not be read.
 

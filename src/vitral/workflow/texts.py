@@ -6,6 +6,7 @@ from vitral.language import Language
 
 ENGLISH = {
     "images_looked_at": "looking at the images",
+    "probes_fitted": "probes fitted",
     "data": "{images}, {classes} classes, {sizes} px (height × width), {colours}",
     "sizes": "{smallest} to {largest}, median {median}",
     "grey": "grey",
@@ -109,6 +110,7 @@ ENGLISH = {
 
 PORTUGUESE = {
     "images_looked_at": "examinando as imagens",
+    "probes_fitted": "sondas ajustadas",
     "data": "{images}, {classes} classes, {sizes} px (altura × largura), {colours}",
     "sizes": "{smallest} a {largest}, mediana {median}",
     "grey": "tons de cinza",
