@@ -2,9 +2,10 @@
 
 from vitral.inference.classifier import Classifier, Prediction
 from vitral.inference.embedder import Embedder
-from vitral.inference.explainer import METHODS, Explainer, Look
+from vitral.inference.explainer import Explainer
 from vitral.inference.explanation import Explanation, save_picture
 from vitral.inference.forward import Normalise, probabilities
+from vitral.inference.look import METHODS, Look
 
 __all__ = [
     "METHODS",

@@ -13,9 +13,10 @@ from vitral.device import Compute
 from vitral.errors import ImageError, UsageError
 from vitral.images import Preprocessing
 from vitral.inference.embedder import BATCH, Embedder, placed
-from vitral.inference.explainer import Explainer, Look
+from vitral.inference.explainer import Explainer
 from vitral.inference.explanation import Explanation
 from vitral.inference.forward import Normalise, answers_from
+from vitral.inference.look import Look
 from vitral.model import VisionTransformer
 from vitral.weights import overrides_from, read_checkpoint
 
