@@ -1,7 +1,7 @@
 """Does every image get its vector once, whatever happens in between?"""
 
-import gc
 import csv
+import gc
 import json
 import os
 import pathlib
