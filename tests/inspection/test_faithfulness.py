@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from vitral.errors import VitralError
 from vitral.inspection import compared, faithfulness
 
 GRID = (2, 3)
@@ -65,3 +66,8 @@ def test_many_images_have_an_interval_and_one_has_none() -> None:
     assert found["insertion"]["interval"] == pytest.approx([low, high], rel=1e-5)
     assert found["insertion"]["area"] == pytest.approx(areas[0]["insertion"])
     assert compared(measured[:1])["deletion"]["interval"] is None
+
+
+def test_of_nothing_nothing_can_be_lost() -> None:
+    with pytest.raises(VitralError, match="no probability here that could be lost"):
+        faithfulness(lambda images: np.zeros(len(images)), torch.ones(1, 8, 6), WEIGHTS)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from vitral.device import Compute
-from vitral.errors import ImageError, UsageError
+from vitral.errors import ImageError, UsageError, VitralError
 from vitral.images import Preprocessing
 from vitral.inference.embedder import in_threads, placed
 from vitral.inference.explanation import Explanation
@@ -164,6 +164,9 @@ class Explainer:
             explanation: of this network.
             steps: how many fractions of the patches are tried, at most.
             seed: of the random orders that it is compared with.
+
+        Raises:
+            VitralError: the class has no probability that could be lost.
         """
         image = self._images([explanation.pixels])[0]
         name = explanation.target or explanation.label
@@ -236,12 +239,17 @@ class Explainer:
         config, (rows, columns) = self.model.config, self.model.config.grid
         regions = [self.preprocessing.region(*values.shape[:2]) for values, _ in read]
         images = self._images([pixels for _, pixels in read])
-        if look.method == "gradient":
-            found = self._gradient(images, look)
-        else:
-            shapes = [values.shape[:2] for values, _ in read]
-            starts = [self._start(look, *one) for one in zip(regions, shapes, strict=True)]
-            found = self._attention(images, look, starts)
+        shapes = [values.shape[:2] for values, _ in read]
+        starts = [self._start(look, *one) for one in zip(regions, shapes, strict=True)]
+        try:
+            gradient = look.method == "gradient"
+            found = self._gradient(images, look) if gradient else self._attention(images, look, starts)
+        except torch.OutOfMemoryError as error:
+            size = " x ".join(map(str, config.image_size))
+            raise VitralError(
+                f"the attention of {len(read)} images of {size} px does not fit into the memory of "
+                f"{self.compute.device}: lower --image-size, or take --device cpu"
+            ) from error
         for number, (values, pixels) in enumerate(read):
             tokens = found.tokens[number]
             patches = tokens[config.special_tokens :]
@@ -253,7 +261,6 @@ class Explainer:
                     target = self.class_names[found.targets[number]]
                 probability = float(answers[self.class_names.index(target or label)])
             heads = found.heads[number][:, config.special_tokens :] if found.heads is not None else None
-            shared = look.method != "gradient"
             yield Explanation(
                 picture=self.preprocessing.show(values),
                 relevance=patches.reshape(rows, columns),
@@ -264,7 +271,7 @@ class Explainer:
                 target=target,
                 probability=probability,
                 heads=None if heads is None else heads.reshape(-1, rows, columns),
-                special_share=float(1 - patches.sum() / tokens.sum()) if shared else None,
+                special_share=float(1 - patches.sum() / tokens.sum()) if not gradient else None,
             )
 
     def _start(self, look: Look, region: Region, shape: tuple[int, int]) -> int | None:
@@ -335,10 +342,10 @@ class Explainer:
             pointed = look.point is not None
             return _Found(walk_back(steps, seen[:, None] if pointed else self._by_layer(seen)), answers)
         if attentions:
-            weights = attentions[0].double().cpu().numpy()
+            weights = attentions[0].cpu().double().numpy()
             heads = np.einsum("bt,bhts->bhs", seen, weights)
         else:
-            heads = pooling.double().cpu().numpy()
+            heads = pooling.cpu().double().numpy()
         tokens = fused(heads, look.fusion) if look.head is None else heads[:, look.head]
         return _Found(tokens, answers, heads=heads)
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitral.errors import VitralError
+
 STEPS = 16
 RANDOM_ORDERS = 2
 
@@ -52,6 +54,9 @@ def faithfulness(
         relevance: `(rows, columns)` of the patches.
         steps: how many fractions of the patches are tried, at most.
         seed: of the random orders.
+
+    Raises:
+        VitralError: the score of `image` itself is 0.
     """
     grid = relevance.shape
     count = relevance.size
@@ -60,6 +65,8 @@ def faithfulness(
     orders = [np.argsort(-relevance.ravel(), kind="stable")]
     orders += [generator.permutation(count) for _ in range(RANDOM_ORDERS)]
     (whole,) = score(image[None])
+    if not whole > 0:
+        raise VitralError("the class has no probability here that could be lost: explain a likelier one")
     curves = []
     for order in orders:
         first = _first(order, removed, grid)

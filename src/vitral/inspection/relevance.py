@@ -111,5 +111,5 @@ def walk_back(steps: Iterable[np.ndarray], seen: np.ndarray) -> np.ndarray:
 
 def _as_array(values: Array) -> np.ndarray:
     if isinstance(values, torch.Tensor):
-        return values.detach().to("cpu", torch.float64).numpy()
+        return values.detach().cpu().double().numpy()
     return values.astype(np.float64)

@@ -1,11 +1,13 @@
 """`explain`: what a network looked at in each image, as pictures, arrays and JSON in a folder."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
+from vitral.errors import VitralError
 from vitral.files import write_json, written_whole
 from vitral.inference import Explainer, Explanation, Look, save_picture
 from vitral.inspection import Faithfulness, compared
@@ -47,7 +49,7 @@ def explain(
 
     Returns:
         A row an image: path, method, label, probability, target, special_share, patches (the heaviest), files, with
-        `measured` also faithfulness; or path and error.
+        `measured` also faithfulness (None where the class has no probability to lose); or path and error.
 
     Raises:
         UsageError: as `Explainer.explain`.
@@ -57,7 +59,7 @@ def explain(
     sources = [one.source for one in wanted if one.source is not None]
     answers = explainer.explain_each(sources, look, workers=usable_cores())
     names = _names(wanted)
-    for one, name in zip(wanted, names, strict=True):
+    for number, (one, name) in enumerate(zip(wanted, names, strict=True)):
         answer = next(answers) if one.source is not None else one.error
         if not isinstance(answer, Explanation):
             yield {"path": one.path, "error": str(answer)}
@@ -71,9 +73,10 @@ def explain(
             "special_share": answer.special_share,
         }
         if measured is not None:
-            found = explainer.measure(answer, seed=seed + len(measured))
-            measured.append(found)
-            row["faithfulness"] = found.areas()
+            row["faithfulness"] = None
+            with suppress(VitralError):  # a class without any probability here loses none
+                measured.append(explainer.measure(answer, seed=seed + number))
+                row["faithfulness"] = measured[-1].areas()
         patches = answer.patches()
         files = _write(answer, folder, name, language)
         files["json"] = str(folder / f"{name}.json")
