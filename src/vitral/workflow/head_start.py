@@ -11,6 +11,15 @@ from vitral.weights import Checkpoint, Overrides
 from vitral.workflow.extracting import complete, extractions_of, lessons
 from vitral.workflow.starting import Start
 
+# What the head sees, in words.
+_SEEN = {
+    "token": ("class token", "token de classe"),
+    "average": ("average of the patches", "média dos patches"),
+    "token_average": ("class token and average of the patches", "token de classe e média dos patches"),
+    "distilled": ("class and distillation token", "tokens de classe e de destilação"),
+    "attention": ("attention pooling", "pooling por atenção"),
+}
+
 # What a frozen network computes without, so that its features are those that `vitral probe` keeps.
 _NOTHING_RANDOM = {"dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0}
 
@@ -52,9 +61,12 @@ def start_at_probe(
     probed = classifier_from(frozen, fitted, data.class_names)
     random = {name: getattr(config, name) for name in _NOTHING_RANDOM}
     model = replace(probed, config=probed.config.replace(**random)).model()
-    pool, count = fitted.pooling.pool, fitted.pooling.feature_layers
+    english, portuguese = _SEEN[fitted.pooling.pool]
+    count = fitted.pooling.feature_layers
     said_so = Sentence(
-        f"the head starts as the linear probe of the frozen features ({pool} of the last {count} layers)",
-        f"a camada de saída parte da sonda linear sobre os atributos congelados ({pool} das últimas {count} camadas)",
+        f"the head starts as the linear probe of the frozen features ({english}, "
+        f"{'last layer' if count == 1 else f'last {count} layers'})",
+        f"a camada de saída parte da sonda linear sobre os atributos congelados ({portuguese}, "
+        f"{'última camada' if count == 1 else f'últimas {count} camadas'})",
     )
     return replace(start, model=model, preprocessing=preprocessing, notices=(*start.notices, said_so))
