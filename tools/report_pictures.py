@@ -16,11 +16,12 @@ from vitral.workflow import report
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 CURVES = "document.querySelector('svg.chart').closest('section').getBoundingClientRect()"
+DESK = 1440
 WIDTH, SCREEN = 390, 844
 
 
 def main() -> None:
-    """Photograph the report: both languages at a desk, and screens of a telephone by day beside night."""
+    """Photograph the report: both languages at a desk, by night too, and screens of a telephone by day beside night."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -33,12 +34,13 @@ def main() -> None:
         write(at_a_desk(browser, report([run], language="pt")), "report-pt")
         page = report([run], language="en")
         write(at_a_desk(browser, page), "report")
+        write(at_a_desk(browser, page, dark=True), "report-dark")
         write(on_a_telephone(browser, page), "report-phone")
 
 
-def at_a_desk(browser: Chromium, file: Path) -> Image.Image:
+def at_a_desk(browser: Chromium, file: Path, dark: bool = False) -> Image.Image:
     """The page from its head to the end of its curves."""
-    with Page(browser, file, width=1100) as page:
+    with Page(browser, file, width=DESK, dark=dark) as page:
         return opened(page.picture(height=page.evaluate(f"{CURVES}.bottom") + 40))
 
 
