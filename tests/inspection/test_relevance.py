@@ -40,6 +40,11 @@ def test_a_network_that_only_looks_at_one_patch_is_caught_doing_so() -> None:
     # (1/2)^3 of every token stays itself, the rest comes from the one patch: 7/8 at the class token's row.
     np.testing.assert_allclose(reached[0, 0], [1 / 8, 0, 0, 0, 0, 7 / 8, 0])
     np.testing.assert_allclose(reached[0, 2], [0, 0, 1 / 8, 0, 0, 7 / 8, 0])
+    # An average of the patches, without a class token, takes a sixth of each of their rows.
+    steps = [rollout_step(attention[..., 1:, 1:])] * 3
+    by_average = walk_back(steps, np.full((1, 1, 6), 1 / 6))[0]
+    np.testing.assert_allclose(np.delete(by_average, 4), 1 / 8 / 6)
+    assert by_average[4] == pytest.approx(7 / 8 + 1 / 8 / 6)
 
 
 def test_uniform_attention_has_the_closed_form() -> None:
