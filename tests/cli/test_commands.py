@@ -9,7 +9,6 @@ import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,19 +19,7 @@ from vitral.model import config_for, model_names
 from vitral.training import RECIPES, Recipe, recipe_for
 from vitral.weights import DEFAULT
 
-Capture = pytest.CaptureFixture[str]
-
-
-def call(capsys: Capture, *words: object, status: int = 0) -> tuple[str, str]:
-    """Run one command line, and return what it printed on standard output and standard error."""
-    capsys.readouterr()
-    assert main([str(word) for word in words]) == status
-    printed = capsys.readouterr()
-    return printed.out, printed.err
-
-
-def call_json(capsys: Capture, *words: object, status: int = 0) -> Any:
-    return json.loads(call(capsys, *words, "--json", status=status)[0])
+from .calling import Capture, call, call_json
 
 
 def test_train_prints_the_result_and_json_is_pure(

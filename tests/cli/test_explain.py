@@ -4,26 +4,12 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vitral.cli.app import main
-
-Capture = pytest.CaptureFixture[str]
-
-
-def call(capsys: Capture, *words: object, status: int = 0) -> tuple[str, str]:
-    capsys.readouterr()
-    assert main([str(word) for word in words]) == status
-    printed = capsys.readouterr()
-    return printed.out, printed.err
-
-
-def call_json(capsys: Capture, *words: object, status: int = 0) -> Any:
-    return json.loads(call(capsys, *words, "--json", status=status)[0])
+from .calling import Capture, call, call_json
 
 
 def size_of(picture: str | Path) -> tuple[int, int]:

@@ -10,24 +10,13 @@ import torch
 from PIL import Image
 from sklearn.linear_model import RidgeClassifierCV
 
-from vitral.cli.app import main
 from vitral.images import Preprocessing
 from vitral.model import create_model
 from vitral.weights import Checkpoint, load_model, read_checkpoint, write_checkpoint
 
-Capture = pytest.CaptureFixture[str]
+from .calling import Capture, call, call_json
+
 PICTURES = {"filters", "positions", "distance", "norms", "components", "probe"}
-
-
-def call(capsys: Capture, *words: object, status: int = 0) -> tuple[str, str]:
-    capsys.readouterr()
-    assert main([str(word) for word in words]) == status
-    printed = capsys.readouterr()
-    return printed.out, printed.err
-
-
-def call_json(capsys: Capture, *words: object, status: int = 0) -> Any:
-    return json.loads(call(capsys, *words, "--json", status=status)[0])
 
 
 def pictures_in(folder: Path) -> set[str]:
