@@ -84,6 +84,7 @@ def test_configuration_survives_a_json_file():
         pool="average", representation_size=7, activation="gelu_tanh", position_embedding="learned_rope",
         norm_epsilon=1e-5, dropout=0.1, attention_dropout=0.2, drop_path=0.3, position_interpolation="bicubic",
         special_positions=1, distillation_token=True, registers=4, mask_token=True, rope_grid=(3, 5), patch_bias=False,
+        merge=3,
         pre_norm=True, qkv_bias="no_key", norm_in_attention=True, layer_scale=0.1, gated_mlp=True, norm_in_mlp=True,
         norm_after_pool=True, resnet_layers=(3, 4), resnet_form="timm",
     )  # fmt: skip

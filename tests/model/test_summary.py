@@ -50,6 +50,14 @@ VARIANTS = {
     },
     "DINOv3": {"position_embedding": "rope", "qkv_bias": "none", "layer_scale": 1e-5},
     "features of three layers": {"feature_layers": 3, "pool": "token_average"},
+    "merging": {"merge": 3},
+    "merging, four special tokens": {"merge": 2, "registers": 3, "pool": "average", "feature_layers": 2},
+    "merging more than there is": {
+        "merge": 9,
+        "pool": "average",
+        "class_token": False,
+        "image_size": (40, 24),
+    },
     "hybrid": {"resnet_layers": (2, 1), "patch_size": 1},
     "hybrid, the root alone": {"resnet_layers": (), "patch_size": 2},
 }

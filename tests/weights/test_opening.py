@@ -211,6 +211,23 @@ def test_a_wrong_number_of_layers_takes_no_memory(theirs, tmp_path):
         load_model(theirs[0])
 
 
+def test_any_weights_can_be_told_to_merge(theirs, own, tmp_path, assert_same):
+    """It is kept like every field, and taken back by 0."""
+    images = torch.randn(2, 3, 32, 32)
+    plain = load_model(tmp_path / "own")
+    merging = load_model(tmp_path / "own", merge=3)
+    assert merging.config == plain.config.replace(merge=3)
+    assert not torch.allclose(merging(images), plain(images), atol=1e-3)
+    for weights in theirs:
+        assert_same(load_model(weights, merge=3, heads=4)(images), merging(images))
+    checkpoint = read_checkpoint(tmp_path / "own", overrides_from({"merge": 3}))
+    write_checkpoint(tmp_path / "kept", checkpoint)
+    assert torch.equal(load_model(tmp_path / "kept")(images), merging(images))
+    assert torch.equal(load_model(tmp_path / "kept", merge=0)(images), plain(images))
+    with pytest.raises(UsageError, match="merge is -1: give a whole number, 0 or more"):
+        load_model(tmp_path / "own", merge=-1)
+
+
 def test_another_library_that_loaded_first_does_not_matter(own):
     """transformers changes torch's constructors while it loads, and torch remembers some of them."""
     folder = own(position_embedding="sincos_2d")

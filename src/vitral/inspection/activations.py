@@ -11,7 +11,7 @@ from torch import Tensor
 from vitral.errors import VitralError
 from vitral.inspection.distance import attention_distance
 from vitral.model import VisionTransformer, ViTConfig
-from vitral.model.encoder import EncoderBlock
+from vitral.model.merging import spread
 
 # Bytes that one layer's attention weights may take at once.
 ATTENTION_MEMORY = 1 << 28
@@ -78,10 +78,9 @@ def activations(model: VisionTransformer, images: Tensor, *, features: bool = Tr
     config = model.config
     distances, norms = [], []
     try:
-        tokens = model.embed(images)
-        for block in cast("list[EncoderBlock]", model.blocks):
-            tokens, attention = block.forward_attention(tokens, model.rotation)
-            distances.append(attention_distance(attention, config.grid, config.reach))
+        for few, merged, attention in model.forward_layers(model.embed(images), range(config.layers)):
+            tokens = spread(few, merged)
+            distances.append(attention_distance(cast("Tensor", attention), config.grid, config.reach))
             norms.append(tokens.float().norm(dim=-1).cpu().numpy())  # (batch, tokens)
         last = tokens if config.norm_after_pool else model.norm(tokens)
     except torch.OutOfMemoryError as error:

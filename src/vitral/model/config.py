@@ -86,6 +86,7 @@ class ViTConfig:
         None  # hybrid: units in each stage of the stem; (): its root alone
     )
     resnet_form: str = "authors"  # or "timm": where epsilon enters in the stem's convolutions and norms
+    merge: int = 0  # R: how many patches are merged away in every layer, at most half of them; see `merging`
     feature_layers: int = 1  # the last so many layers' tokens stand side by side in the features (DINOv2)
     neighbours: int | None = None  # the head lets so many nearest neighbours vote, see `NeighbourHead`
     examples: int | None = None  # among this many features that it keeps
@@ -95,9 +96,8 @@ class ViTConfig:
             if name != "rope_grid" or self.rope_grid is not None:
                 object.__setattr__(self, name, _pair(name, getattr(self, name)))
         self._require(_is_count, "a whole number, 1 or more", "channels", "layers", "dim", "mlp_dim", "heads")
-        self._require(
-            lambda value: _is_count(value, least=0), "a whole number, 0 or more", "num_classes", "registers"
-        )
+        counts = ("num_classes", "registers", "merge")
+        self._require(lambda value: _is_count(value, least=0), "a whole number, 0 or more", *counts)
         for name in ("representation_size", "neighbours", "examples"):
             self._require(
                 lambda value: value is None or _is_count(value), "None or a whole number, 1 or more", name
@@ -204,6 +204,14 @@ class ViTConfig:
     def patches(self) -> int:
         """N, the number of patches of an image."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def patches_by_layer(self) -> tuple[int, ...]:
+        """How many patches the attention of each layer sees, and at the end what the last layer puts out."""
+        counts = [self.patches]
+        for _ in range(self.layers):
+            counts.append(counts[-1] - min(self.merge, counts[-1] // 2))
+        return tuple(counts)
 
     @property
     def special_tokens(self) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitral.model.config import ViTConfig
+from vitral.model.merging import Merged, merge
 
 
 class EncoderBlock(nn.Module):
@@ -38,6 +39,37 @@ class EncoderBlock(nn.Module):
         out, weights = self.attention.forward_attention(self.attention_norm(z), rotation)
         z = self._add(z, self.attention_scale(out))
         return self._add(z, self.mlp_scale(self.mlp(self.mlp_norm(z)))), weights
+
+    def forward_merging(
+        self,
+        z: Tensor,
+        rotation: Tensor | None,
+        merged: Merged | None,
+        special: int,
+        count: int,
+        read: bool = False,
+    ) -> tuple[Tensor, Merged | None, Tensor | None]:
+        """The same with `count` patches merged away between attention and MLP, see `vitral.model.merging`.
+
+        Args:
+            z: `(batch, tokens, dim)`.
+            rotation: of all tokens that there were.
+            merged: what has become of them so far; None: they stand for themselves.
+            special: tokens that are never merged, the first ones.
+            count: patches to merge away, at most half of them.
+            read: whether the attention weights are wanted.
+
+        Returns:
+            `(batch, tokens - count, dim)`, what has become of the tokens, and the attention weights
+            `(batch, heads, tokens, tokens)` of those that there were, or None.
+        """
+        if rotation is not None and merged is not None:
+            rotation = merged.rotation(rotation)
+        out, keys, weights = self.attention.forward_merged(self.attention_norm(z), rotation, merged, read)
+        z = self._add(z, self.attention_scale(out))
+        if count:
+            z, merged = merge(z, keys, merged, special, count)
+        return self._add(z, self.mlp_scale(self.mlp(self.mlp_norm(z)))), merged, weights
 
     def _add(self, z: Tensor, branch: Tensor) -> Tensor:
         return self.drop_path(branch) + z
@@ -66,14 +98,42 @@ class SelfAttention(nn.Module):
             mixed = F.dropout(attention_weights(q, k), dropout) @ v
         else:
             mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        return self._merge(mixed)
+        return self._joined(mixed)
 
     def forward_attention(self, z: Tensor, rotation: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The same, and the attention weights `(batch, heads, tokens, tokens)`, before their dropout."""
         q, k, v = self._queries_keys_values(z, rotation)
         weights = attention_weights(q, k)
         mixed = F.dropout(weights, self.attention_dropout, self.training) @ v
-        return self._merge(mixed), weights
+        return self._joined(mixed), weights
+
+    def forward_merged(
+        self, z: Tensor, rotation: Tensor | None, merged: Merged | None, read: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Proportional attention: softmax(q k^T / sqrt(head_dim) + log s) v, s patches a token.
+
+        Args:
+            z: `(batch, tokens, dim)`.
+            rotation: of these tokens.
+            merged: what they stand for; None: for themselves.
+            read: whether the attention weights are wanted.
+
+        Returns:
+            `(batch, tokens, dim)`; the keys, `(batch, heads, tokens, head_dim)`; and the weights of all tokens that
+            there were, before their dropout and in the graph, or None.
+        """
+        q, k, v = self._queries_keys_values(z, rotation)
+        bias = merged.bias(q.dtype) if merged is not None else None
+        dropout = self.attention_dropout if self.training else 0.0
+        if not read and not explicit_is_faster(q):
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+            return self._joined(mixed), k, None
+        weights = attention_weights(q, k, bias)
+        if read and merged is not None:
+            spread = merged.spread_attention(weights)
+            mixed = F.dropout(merged.fold_attention(spread), dropout) @ v
+            return self._joined(mixed), k, spread
+        return self._joined(F.dropout(weights, dropout) @ v), k, weights if read else None
 
     def _queries_keys_values(self, z: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Three times `(batch, heads, tokens, head_dim)`."""
@@ -87,15 +147,19 @@ class SelfAttention(nn.Module):
             q, k = rotate(q, rotation), rotate(k, rotation)
         return q, k, v
 
-    def _merge(self, mixed: Tensor) -> Tensor:
+    def _joined(self, mixed: Tensor) -> Tensor:
         """The heads side by side again, and the output projection: `(batch, tokens, dim)`."""
         mixed = mixed.transpose(1, 2).flatten(2)
         return self.dropout(self.out(mixed if self.norm is None else self.norm(mixed)))
 
 
-def attention_weights(q: Tensor, k: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(head_dim)): `(batch, heads, tokens, head_dim)` twice to `(batch, heads, tokens, tokens)`."""
-    return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1)
+def attention_weights(q: Tensor, k: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(head_dim)): `(batch, heads, tokens, head_dim)` twice to `(batch, heads, tokens, tokens)`.
+
+    A bias is added before the softmax.
+    """
+    scores = q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)
+    return (scores if bias is None else scores + bias).softmax(dim=-1)
 
 
 def explicit_is_faster(q: Tensor) -> bool:
@@ -199,7 +263,7 @@ class AttentionPooling(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         q, k, v = self._queries_keys_values(z)
-        return self._merge(F.scaled_dot_product_attention(q, k, v))
+        return self._joined(F.scaled_dot_product_attention(q, k, v))
 
     def weights(self, z: Tensor) -> Tensor:
         """How much the query looks at each patch: `(batch, patches, dim)` to `(batch, heads, patches)`."""
@@ -209,7 +273,7 @@ class AttentionPooling(nn.Module):
     def forward_weights(self, z: Tensor, weights: Tensor) -> Tensor:
         """What `forward` gives, with these `weights`."""
         _, _, v = self._queries_keys_values(z)
-        return self._merge(weights.unsqueeze(2) @ v)
+        return self._joined(weights.unsqueeze(2) @ v)
 
     def _queries_keys_values(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """`(batch, heads, 1, head_dim)`, and twice `(batch, heads, patches, head_dim)`."""
@@ -220,7 +284,7 @@ class AttentionPooling(nn.Module):
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (q, k, v))
         return q, k, v
 
-    def _merge(self, mixed: Tensor) -> Tensor:
+    def _joined(self, mixed: Tensor) -> Tensor:
         """The heads side by side again, the output projection and the MLP: `(batch, dim)`."""
         y = self.out(mixed.transpose(1, 2).flatten(2)).squeeze(1)
         return self.mlp(self.norm(y)) + y

@@ -14,7 +14,7 @@ class LayerSummary:
         name: the module's, as in `model.get_submodule(name)`; of class token and positions, the attribute's.
         output_shape: without the batch.
         parameters: numbers that are learned.
-        multiply_adds: of its matrix products, attention's two included.
+        multiply_adds: of its matrix products, attention's two and those of token merging included.
     """
 
     name: str
@@ -66,22 +66,27 @@ def _layers(config: ViTConfig) -> Iterator[LayerSummary]:
         yield LayerSummary("embedding.position", sequence, positions[config.position_embedding], 0)
     if config.pre_norm:
         yield LayerSummary("embedding.norm", sequence, 2 * dim, 0)
-    # Queries, keys, values and the projection of every token; then every query with every key, and every weight
-    # with every value.
-    products = tokens * 4 * dim * dim + 2 * tokens * tokens * dim
     attention = 4 * _dense(dim, dim) - {"all": 0, "no_key": dim, "none": 3 * dim}[config.qkv_bias]
     attention += 2 * dim if config.norm_in_attention else 0
     for index in range(config.layers):
         block = f"blocks.{index}"
+        tokens, after = (
+            config.special_tokens + count for count in config.patches_by_layer[index : index + 2]
+        )
+        # Queries, keys, values and the projection of every token; then every query with every key, and every weight
+        # with every value.
+        products = tokens * 4 * dim * dim + 2 * tokens * tokens * dim + _merging(config, tokens, after)
+        sequence = (tokens, dim)
         yield LayerSummary(f"{block}.attention_norm", sequence, 2 * dim, 0)
         yield LayerSummary(f"{block}.attention", sequence, attention, products)
         if config.layer_scale is not None:
             yield LayerSummary(f"{block}.attention_scale", sequence, dim, 0)
+        sequence = (after, dim)
         yield LayerSummary(f"{block}.mlp_norm", sequence, 2 * dim, 0)
-        yield LayerSummary(f"{block}.mlp", sequence, *_mlp(config, tokens))
+        yield LayerSummary(f"{block}.mlp", sequence, *_mlp(config, after))
         if config.layer_scale is not None:
             yield LayerSummary(f"{block}.mlp_scale", sequence, dim, 0)
-    normed = (dim,) if config.norm_after_pool else (tokens, config.feature_dim)
+    normed = (dim,) if config.norm_after_pool else (config.special_tokens + patches, config.feature_dim)
     yield LayerSummary("norm", normed, 2 * dim, 0)
     if config.pool == "attention":
         parameters, multiply_adds = _mlp(config, 1)
@@ -101,6 +106,15 @@ def _layers(config: ViTConfig) -> Iterator[LayerSummary]:
         for name in ("head", "distillation_head") if config.pool == "distilled" else ("head",):
             parameters, products = _dense(width, config.num_classes), width * config.num_classes
             yield LayerSummary(name, (config.num_classes,), parameters, products)
+
+
+def _merging(config: ViTConfig, tokens: int, after: int) -> int:
+    """Multiply-adds of `merging.merge`: the keys of every other patch with those between, and the averages."""
+    if tokens == after:
+        return 0
+    patches = tokens - config.special_tokens
+    half = patches // 2
+    return half * (patches - half) * config.head_dim + after * (tokens - after) * config.dim
 
 
 def _mlp(config: ViTConfig, tokens: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Equation 4 and the whole: VisionTransformer = embed(images) -> encode(tokens) -> head."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from vitral.model.embedding import Embedding, check_images, rotary_2d, sincos_2d
 from vitral.model.encoder import AttentionPooling, EncoderBlock
 from vitral.model.heads import NeighbourHead
 from vitral.model.initialisation import initialise
+from vitral.model.merging import Merged, spread
 
 
 def create_model(name: str, **changes: Any) -> "VisionTransformer":
@@ -84,10 +86,37 @@ class VisionTransformer(nn.Module):
         side by side: `(batch, tokens, feature_layers * dim)`.
         """
         outputs = []
-        for block in self.blocks:
-            tokens = block(tokens, self.rotation)
-            outputs = [*outputs, tokens][-self.config.feature_layers :]
+        for z, merged, _ in self.forward_layers(tokens):
+            outputs = [*outputs, (z, merged)][-self.config.feature_layers :]
         return self._features(outputs)
+
+    def forward_layers(
+        self, tokens: Tensor, read: Container[int] = ()
+    ) -> Iterator[tuple[Tensor, Merged | None, Tensor | None]]:
+        """Equations 2 and 3 layer by layer.
+
+        Args:
+            tokens: as `embed` gives them.
+            read: the layers, counted from 0, whose attention weights are wanted.
+
+        Yields:
+            What a layer puts out, `(batch, tokens, dim)`; what has become of the tokens where `ViTConfig.merge` is
+            above 0, else None: `merging.spread` of the two is `(batch, special + patches, dim)` in any case; and its
+            attention weights `(batch, heads, special + patches, special + patches)`, in the graph, or None.
+        """
+        config, merged, weights = self.config, None, None
+        patches = config.patches_by_layer
+        for index, block in enumerate(cast("list[EncoderBlock]", self.blocks)):
+            if config.merge:
+                count = patches[index] - patches[index + 1]
+                tokens, merged, weights = block.forward_merging(
+                    tokens, self.rotation, merged, config.special_tokens, count, index in read
+                )
+            elif index in read:
+                tokens, weights = block.forward_attention(tokens, self.rotation)
+            else:
+                tokens, weights = block(tokens, self.rotation), None
+            yield tokens, merged, weights
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Tokens after the final norm, special tokens first: `(batch, special + patches, dim)`, see `encode`."""
@@ -165,13 +194,11 @@ class VisionTransformer(nn.Module):
             `(batch, heads, tokens, tokens)` a layer asked for, in that order, in the graph.
         """
         wanted = self._layers(layers)
-        tokens, found, outputs = self.embed(images), {}, []
-        for index, block in enumerate(cast("list[EncoderBlock]", self.blocks)):
-            if index in wanted:
-                tokens, found[index] = block.forward_attention(tokens, self.rotation)
-            else:
-                tokens = block(tokens, self.rotation)
-            outputs = [*outputs, tokens][-self.config.feature_layers :]
+        found, outputs = {}, []
+        for index, (tokens, merged, weights) in enumerate(self.forward_layers(self.embed(images), wanted)):
+            if weights is not None:
+                found[index] = weights
+            outputs = [*outputs, (tokens, merged)][-self.config.feature_layers :]
         return self._features(outputs), tuple(found[index] for index in wanted)
 
     def forward_intermediates(
@@ -188,12 +215,11 @@ class VisionTransformer(nn.Module):
             One pair a layer asked for, in that order: special tokens `(batch, special, dim)` and the patches
             `(batch, dim, rows, columns)`.
         """
-        wanted = self._layers(layers)
-        tokens, found = self.embed(images), {}
-        for index, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
-            tokens = block(tokens, self.rotation)
+        wanted, found = self._layers(layers), {}
+        through = islice(self.forward_layers(self.embed(images)), max(wanted, default=-1) + 1)
+        for index, (tokens, merged, _) in enumerate(through):
             if index in wanted:
-                found[index] = self._as_map(self.norm(tokens) if norm else tokens)
+                found[index] = self._as_map(spread(self.norm(tokens) if norm else tokens, merged))
         return tuple(found[index] for index in wanted)
 
     @torch.no_grad()
@@ -212,6 +238,16 @@ class VisionTransformer(nn.Module):
         if self.rotation is not None:
             self.rotation = rotary_2d(config).to(self.rotation)
         self.config = config
+
+    def merge_tokens(self, count: int) -> None:
+        """Merge so many patches in every layer from now on, 0 for none: fewer tokens, a little less exact.
+
+        The features keep their shape: every patch has the vector of the token that it went into.
+
+        Raises:
+            ConfigError: no whole number, 0 or more.
+        """
+        self.config = self.config.replace(merge=count)
 
     def replace_head(self, num_classes: int) -> None:
         """A new linear head of zeros for other classes, without the pre-training layer (section 3.2)."""
@@ -239,9 +275,9 @@ class VisionTransformer(nn.Module):
             return NeighbourHead(width, classes, config.neighbours, config.examples)
         return nn.Linear(width, classes) if classes else nn.Identity()
 
-    def _features(self, outputs: list[Tensor]) -> Tensor:
-        """The last layers' outputs, normed, side by side: `(batch, tokens, feature_layers * dim)`."""
-        normed = [self._final_norm(tokens) for tokens in outputs]
+    def _features(self, outputs: list[tuple[Tensor, Merged | None]]) -> Tensor:
+        """The last layers' outputs, normed, side by side: `(batch, special + patches, feature_layers * dim)`."""
+        normed = [spread(self._final_norm(tokens), merged) for tokens, merged in outputs]
         return normed[0] if len(normed) == 1 else torch.cat(normed, dim=-1)
 
     def _final_norm(self, tokens: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from vitral.weights.opening import overrides_from, read_checkpoint
 from vitral.weights.rules import Tensors
 from vitral.weights.store import CONFIG, TENSORS, Checkpoint, write_checkpoint
 from vitral.weights.targets import TARGETS, Refusal
-from vitral.weights.targets.common import unlike
+from vitral.weights.targets.common import nearly, unlike
 
 FORMATS = ("vitral", *TARGETS)
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
@@ -81,7 +81,8 @@ def convert(
     target = TARGETS[to]
     refused = list(unlike(checkpoint.config, feature_layers=1, neighbours=None))
     plain = checkpoint if refused else target.prepare(checkpoint)
-    refused += [*target.refusals(plain), *_other_values(plain.preprocessing, to)]
+    refused += [*nearly(plain.config, to, merge=0), *target.refusals(plain)]
+    refused += _other_values(plain.preprocessing, to)
     nearest = _nearest(plain, refused, weights, to, approximate)
     difference = measured_difference(plain, nearest) if refused else None
     package = target.package(nearest)

@@ -58,7 +58,8 @@ def load_model(
         class_names: instead of `num_classes`: the head keeps its rows of classes of the same name, the others start
             at zero.
         said: what the files do not settle or settle wrongly, as in `vitral.weights.Overrides`: `family`, `grid`,
-            `heads`, `activation`, `norm_epsilon`, `pool`, `position_interpolation`.
+            `heads`, `activation`, `norm_epsilon`, `pool`, `position_interpolation`; and `merge`, how many patches
+            are merged away in every layer.
 
     Raises:
         UsageError: there is nothing of this kind, or no such keyword.

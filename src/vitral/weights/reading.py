@@ -41,6 +41,7 @@ class Overrides:
         family: whose format it is, where two fit.
         grid: rows and columns of patches that the positions were learned on.
         heads, activation, norm_epsilon, pool, position_interpolation: as in `ViTConfig`.
+        merge: as in `ViTConfig`; it goes with any weights.
         mean, std, interpolation, fit, crop_share: as in `Preprocessing`.
     """
 
@@ -51,6 +52,7 @@ class Overrides:
     norm_epsilon: float | None = None
     pool: str | None = None
     position_interpolation: str | None = None
+    merge: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     interpolation: str | None = None
@@ -61,6 +63,10 @@ class Overrides:
         _check(self.grid is None or _are(self.grid, int, 2), f"grid is {self.grid!r}: give (rows, columns)")
         _check(
             self.heads is None or _are((self.heads,), int, 1), f"heads is {self.heads!r}: give a whole number"
+        )
+        _check(
+            self.merge is None or (_are((self.merge,), int) and self.merge >= 0),
+            f"merge is {self.merge!r}: give a whole number, 0 or more",
         )
         for name in ("norm_epsilon", "crop_share"):
             value = getattr(self, name)
