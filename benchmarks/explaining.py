@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from resident import peak_memory
 from timing import circumstances, console, interleaved, spread, table
 
 from vitral.device import choose
@@ -39,6 +40,8 @@ def main() -> None:
         calls[options.measure]()
         print(json.dumps(peak_memory()))
         return
+    if peak_memory() is None:
+        raise SystemExit("error: this system does not tell the peak memory of a process")
     for call in calls.values():
         call()
     timed = {name: lambda call=call: seconds(call) for name, call in calls.items()}
@@ -89,7 +92,7 @@ def prepare(model: str, precision: str) -> tuple[Classifier, np.ndarray]:
     names = tuple(f"class {number}" for number in range(1000))
     size = network.config.image_size
     photo = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    return Classifier(network.to(compute.dtype), Preprocessing(size), names, compute), photo
+    return Classifier.of(network.to(compute.dtype), Preprocessing(size), names, compute), photo
 
 
 def call_of(name: str, classifier: Classifier, photo: np.ndarray):
@@ -103,14 +106,6 @@ def seconds(call) -> float:
     began = perf_counter()
     call()
     return perf_counter() - began
-
-
-def peak_memory() -> int:
-    """Of this process, in bytes, by the system."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit("error: this system does not tell the peak memory of a process")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from importlib import metadata
 from time import monotonic, perf_counter
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from rich.console import Console
@@ -16,16 +17,27 @@ from rich.table import Table
 from vitral.device import describe
 from vitral.runs.machine import machine, versions
 
-PEERS = ("timm", "transformers", "vit-pytorch", "triton")
+PEERS = ("timm", "transformers", "vit-pytorch", "triton", "openvino", "nncf", "onnx", "onnxruntime")
+
+
+class Named(Protocol):
+    """What has a name in a table."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Figure = TypeVar("Figure")
+Row = TypeVar("Row", bound=Named)
 
 
 def interleaved(
-    contestants: Mapping[str, Callable[[], float]], repeats: int, deadline: float, generator: random.Random
-) -> dict[str, list[float]]:
+    contestants: Mapping[str, Callable[[], Figure]], repeats: int, deadline: float, generator: random.Random
+) -> dict[str, list[Figure]]:
     """Let all contestants take turns, in another order every round, so that what disturbs one disturbs all.
 
     Args:
-        contestants: by name, what measures one of them once and returns a figure.
+        contestants: by name, what measures one of them once and returns its figure, or several.
         repeats: rounds.
         deadline: on the clock of `time.monotonic`; a round after the first that would end later is not begun.
         generator: of the order.
@@ -33,7 +45,7 @@ def interleaved(
     Returns:
         By name, in the order of `contestants`, one figure a round.
     """
-    figures: dict[str, list[float]] = {name: [] for name in contestants}
+    figures: dict[str, list[Figure]] = {name: [] for name in contestants}
     longest = 0.0
     for index in range(repeats):
         began = monotonic()
@@ -43,6 +55,19 @@ def interleaved(
             figures[name].append(contestants[name]())
         longest = max(longest, monotonic() - began)
     return figures
+
+
+def chosen(rows: Sequence[Row], patterns: Sequence[str] | None, hint: str = "") -> list[Row]:
+    """The rows whose names fit one of the patterns (`*` stands for anything); all where there are none."""
+    if not patterns:
+        return list(rows)
+    for pattern in patterns:
+        if not any(fnmatchcase(row.name, pattern) for row in rows):
+            names = ", ".join(row.name for row in rows)
+            raise SystemExit(
+                f"error: no row is called {pattern!r}: there are {names}" + (f" ({hint})" if hint else "")
+            )
+    return [row for row in rows if any(fnmatchcase(row.name, pattern) for pattern in patterns)]
 
 
 def seconds_a_call(call: Callable[[], object], calls: int, device: torch.device) -> float:

@@ -11,7 +11,6 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -19,8 +18,10 @@ from typing import Any
 
 import torch
 from contestant import Contestant, RowFailed
+from peaks import peak_of
 from rows import BETAS, CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY, Row, Task, all_rows, make_task
 from timing import (
+    chosen,
     circumstances,
     console,
     interleaved,
@@ -42,15 +43,6 @@ PROCESS_BYTES = 3e8  # of main memory, before a process has a model
 # The part of a model's share of --seconds after which no further row is built: the rest is for measuring.
 BUILDING_SHARE = 0.7
 
-# Dense bf16 products with fp32 sums, operations a second, by the makers' data sheets.
-PEAKS = {
-    "NVIDIA H200": 989.4e12,
-    "NVIDIA H100 80GB HBM3": 989.4e12,
-    "NVIDIA H100 PCIe": 756.5e12,
-    "NVIDIA A100-SXM4-80GB": 312e12,
-    "NVIDIA A100-SXM4-40GB": 312e12,
-}
-
 NOTES = (
     f"Every row: the same images and labels, cross-entropy over 1000 classes, AdamW (learning rate {LEARNING_RATE:g}, "
     f"betas {BETAS[0]:g} and {BETAS[1]:g}, weight decay {WEIGHT_DECAY:g}), no dropout, no augmentation.",
@@ -71,7 +63,7 @@ def main() -> int:
     models = options.models or (MODELS_ON_GPU if device.type == "cuda" else MODELS)
     batch_size = options.batch_size or BATCH_SIZES[device.type]
     repeats = options.repeats or REPEATS[device.type]
-    rows = chosen(all_rows(compiled, device), options.rows)
+    rows = chosen(all_rows(compiled, device), options.rows, "compiled ones with --compiled")
     configs = {name: config_for(name) for name in models}
     remarks, results = console(stderr=True), console()
 
@@ -240,30 +232,12 @@ def comparisons(measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def chosen(rows: Sequence[Row], patterns: Sequence[str] | None) -> list[Row]:
-    """The rows whose names fit one of the patterns (`*` stands for anything); all where there are none."""
-    if not patterns:
-        return list(rows)
-    for pattern in patterns:
-        if not any(fnmatchcase(row.name, pattern) for row in rows):
-            names = ", ".join(row.name for row in rows)
-            raise SystemExit(
-                f"error: no row is called {pattern!r}: there are {names} (compiled ones with --compiled)"
-            )
-    return [row for row in rows if any(fnmatchcase(row.name, pattern) for pattern in patterns)]
-
-
 def utilisation(multiply_adds: int, images_per_second: float, peak: float | None) -> float | None:
     """The share of the device's peak that goes into the model's own products; None where the peak is not known.
 
     Two operations a multiply-add; backward counts twice as much as forward; nothing that is computed again counts.
     """
     return None if peak is None else 3 * 2 * multiply_adds * images_per_second / peak
-
-
-def peak_of(device: torch.device) -> float | None:
-    """Dense bf16 operations a second, where they are known."""
-    return PEAKS.get(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
 
 
 def memory_needed(config: ViTConfig, batch_size: int, rows: Sequence[Row]) -> int:

@@ -34,6 +34,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def _no_extras(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without OpenVINO and ONNX Runtime `auto` is torch. What is about these two asks for `extras`."""
+    if "extras" not in request.fixturenames:
+        monkeypatch.setattr("vitral.inference.backends.interface._installed", lambda backend: False)
+
+
+@pytest.fixture
+def extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The extras are there, no GPU is, and caches are empty: the folder that they lie in."""
+    pytest.importorskip("openvino", reason="needs the extra fast")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    monkeypatch.setattr("vitral.inference.backends.interface.may_have_gpu", lambda: False)
+    monkeypatch.setenv("VITRAL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder `shared` beside the checkout: photographs and foreign weights, no part of the project."""

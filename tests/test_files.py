@@ -21,6 +21,7 @@ from vitral.files import (
     write_bytes,
     write_json,
     write_text,
+    written_together,
     written_whole,
 )
 
@@ -188,3 +189,30 @@ def test_a_lock_keeps_others_out_until_its_process_ends_however_it_ends(tmp_path
     for _ in range(2):
         with locked(tmp_path / "new" / ".lock"):
             pass
+
+
+def test_files_that_belong_together_appear_together(tmp_path: Path) -> None:
+    place = tmp_path / "new" / "main.bin"
+    with written_together(place) as folder:
+        (folder / "main.bin").write_bytes(b"main")
+        (folder / "beside.txt").write_bytes(b"beside")
+        (folder / "trial").mkdir()
+        (folder / "trial" / "main.bin").write_bytes(b"a trial")
+        assert not place.exists()
+    assert sorted(file.name for file in place.parent.iterdir()) == ["beside.txt", "main.bin"]
+    assert place.read_bytes() == b"main"
+
+
+def test_of_files_that_belong_together_none_appears_after_an_error(tmp_path: Path) -> None:
+    place = tmp_path / "main.bin"
+    place.write_bytes(b"old")
+
+    def write_half() -> None:
+        with written_together(place) as folder:
+            (folder / "main.bin").write_bytes(b"half of i")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert [file.name for file in tmp_path.iterdir()] == ["main.bin"]
+    assert place.read_bytes() == b"old"

@@ -23,3 +23,12 @@ class ConfigError(VitralError):
 
 class WeightsError(VitralError):
     """WEIGHTS are missing, damaged, foreign, or do not fit the model."""
+
+
+def one_line(said: object, longest: int = 160) -> str:
+    """An error, or whatever else stands in a file, as part of a line that people read."""
+    text = " ".join(str(said).split())
+    if isinstance(said, BaseException):
+        text = text or type(said).__name__
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,31 @@ def written_whole(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def written_together(path: str | Path) -> Iterator[Path]:
+    """A folder for files that belong together; they appear beside `path` once the block ends well, or not at all.
+
+    It lies hidden in the folder of `path`, which is made if need be. The file called as `path` is the last one to
+    appear, so whoever sees it sees the others. Folders that the block leaves there are thrown away.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield part
+        files = sorted(
+            (file for file in part.iterdir() if file.is_file()), key=lambda file: file.name == path.name
+        )
+        for file in files:
+            with open(file, "r+b") as written:
+                os.fsync(written.fileno())
+            os.chmod(file, _permissions(path.parent / file.name))
+        for file in files:
+            os.replace(file, path.parent / file.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -29,6 +29,12 @@ class Sentence(str):
         return Sentence, (str(self), self.portuguese)
 
 
+def joined(*sentences: str) -> Sentence:
+    """Several sentences as one, each said once."""
+    said = dict.fromkeys(sentences)
+    return Sentence("; ".join(said), "; ".join(said_in("pt", one) for one in said))
+
+
 def in_both(text: str) -> dict[Language, str]:
     """A sentence as files keep it, since a report may be written anew in the other language."""
     return {"en": said_in("en", text), "pt": said_in("pt", text)}

@@ -121,7 +121,7 @@ def test_a_wrong_command_line_says_what_to_do(
 
 def test_durations_are_read_as_people_write_them() -> None:
     # The command is called as its module is, so the module is fetched by name.
-    seconds = importlib.import_module("vitral.cli.train")._seconds
+    seconds = importlib.import_module("vitral.cli.values").seconds_from
     assert [seconds(text) for text in ("90s", "30m", "2h", "1h30m", "0.5m", None)] == [
         90,
         1800,
@@ -249,6 +249,14 @@ def test_summary_of_a_name_and_of_a_run(run: Path, capsys: Capture) -> None:
     assert "4 × 128" in out  # tokens
     larger = call_json(capsys, "summary", "vit_base_patch16_224", "--image-size", "384")
     assert larger["architecture"] == config_for("vit_base_patch16_384").to_dict()
+    merging = call_json(capsys, "summary", "vit_base_patch16_224", "--merge", "8")
+    assert merging["architecture"]["merge"] == 8
+    assert merging["parameters"] == document["parameters"]
+    assert merging["multiply_adds"] < 0.8 * document["multiply_adds"]
+    out, _ = call(capsys, "summary", "vit_base_patch16_224", "--merge", "8")
+    assert "101 × 768" in out  # the last layer's
+    _, err = call(capsys, "summary", run, "--merge", "-1", status=2)
+    assert "merge is -1" in err
     _, err = call(capsys, "summary", "vit_bse_patch16_224", status=2)
     assert "did you mean vit_base_patch16_224?" in err
 

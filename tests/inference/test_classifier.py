@@ -1,7 +1,6 @@
 """From any kind of image to an answer."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,9 @@ def test_several_labels_are_those_that_reach_their_thresholds() -> None:
 
 
 def test_a_multi_label_classifier_asks_each_class_apart(classifier: Classifier) -> None:
-    several = replace(classifier, thresholds=(0.5,) * len(classifier.class_names))
+    names = classifier.class_names
+    made_of = classifier.model, classifier.preprocessing, names, classifier.compute
+    several = Classifier.of(*made_of, thresholds=(0.5,) * len(names))
     pictures = [np.asarray(picture(number)) for number in range(3)]
     pixels = np.stack([classifier.preprocessing.fit_image(one) for one in pictures])
     images = torch.from_numpy(np.stack([classifier.preprocessing(one) for one in pictures]))

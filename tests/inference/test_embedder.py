@@ -14,7 +14,7 @@ from PIL import Image
 from vitral.errors import ConfigError, ImageError
 from vitral.images import Preprocessing
 from vitral.inference import Classifier, Embedder
-from vitral.inference.embedder import in_threads
+from vitral.inference.stream import in_threads
 from vitral.model import VisionTransformer
 from vitral.weights import Checkpoint, write_checkpoint
 

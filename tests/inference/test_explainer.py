@@ -120,6 +120,26 @@ def test_the_object_is_found_whatever_pools(pool: str, registers: int) -> None:
     assert sum(one["weight"] for one in found.patches()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("method", ["gradient", "rollout", "attention"])
+@pytest.mark.parametrize("pool", POOLS)
+def test_merging_what_is_alike_changes_no_explanation(pool: str, method: str) -> None:
+    """Two kinds of patches, four of each: each pair that is merged is of one kind, in both layers."""
+    tokens = {"class_token": pool not in ("average", "attention"), "distillation_token": pool == "distilled"}
+    of = config(image_size=(8, 64), layers=2, position_embedding="none", pool=pool, **tokens)
+    looks = explainer(lively(of))
+    photo = noise(shape=(8, 16)).reshape(8, 2, 1, 8, 3).repeat(4, axis=2).reshape(8, 64, 3)
+    asked = [Look(method, target="bright" if method == "gradient" else None)]
+    if method == "attention":
+        asked += [Look(method, layer=0), Look(method, point=(3, 3))]
+    expected = [looks.explain(photo, look) for look in asked]
+    looks.model.merge_tokens(4)
+    found = [looks.explain(photo, look) for look in asked]
+    for one, other in zip(found, expected, strict=True):
+        assert other.relevance.std() > 1e-3 * other.relevance.max() > 0
+        np.testing.assert_allclose(one.relevance, other.relevance, atol=1e-5 * other.relevance.max())
+        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+
+
 def relevance_by_definition(model: VisionTransformer, images: torch.Tensor, target: int) -> np.ndarray:
     """R of Chefer et al. for one image, whole matrices, in the order in which the layers follow."""
     _, attentions = model.forward_attention(images)

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from scipy.stats import binomtest, ttest_rel
+from sklearn.metrics import average_precision_score
 
 from vitral.errors import DataError
-from vitral.runs import paired_difference
+from vitral.runs import paired_difference, paired_precision
 from vitral.runs.intervals import effective_images, wilson_interval
 
 
@@ -131,3 +132,26 @@ def test_paired_difference_says_on_how_many_groups_it_stands():
     assert paired_difference(right, ~right, ["p", "p", "q"] * 4).groups == 2
     assert paired_difference(right, ~right, ["p", "p", *[""] * 10]).groups == 11
     assert paired_difference(right, ~right, [""] * 12).groups is None
+
+
+def test_paired_precision_holds_the_true_difference():
+    """Two models that rank many images; the difference on all is the truth, and intervals come from a few of them."""
+    random = np.random.default_rng(5)
+    truth = random.random((20_000, 2)) < 0.3
+    first, second = (random.normal(0, 1, truth.shape) + strength * truth for strength in (2.0, 1.5))
+    expected = np.mean(
+        [
+            average_precision_score(truth[:, index], first[:, index])
+            - average_precision_score(truth[:, index], second[:, index])
+            for index in (0, 1)
+        ]
+    )
+    trials, held = 60, 0
+    for _ in range(trials):
+        some = random.choice(len(truth), 150, replace=False)
+        low, high = paired_precision(truth[some], first[some], second[some]).interval
+        held += low <= expected <= high
+    assert held / trials >= 0.88
+    whole = paired_precision(truth[:3000], first[:3000], first[:3000])
+    assert whole.difference == 0
+    assert whole.interval[0] < 0 < whole.interval[1]

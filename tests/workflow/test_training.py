@@ -121,6 +121,16 @@ def test_the_callers_random_numbers_are_left_alone(photos: Path, tmp_path: Path,
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_a_network_that_merges_is_trained_and_kept_so(
+    run: Run, photos: Path, tmp_path: Path, tiny: Recipe
+) -> None:
+    """From scratch and from weights; the run says so itself afterwards."""
+    for name, start in (("anew", {}), ("from", {"model": None, "weights": run.path})):
+        done = train(photos, output=tmp_path / name, **(tiny | {"epochs": 1, "merge": 1} | start))
+        assert json.loads((done.path / "config.json").read_text())["architecture"]["merge"] == 1
+        assert done.classifier().model.config.merge == 1
+
+
 def interrupt_at(step: int) -> Callable[[Event], None]:
     def listen(event: Event) -> None:
         if isinstance(event, StepDone) and event.step == step:

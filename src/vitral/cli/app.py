@@ -28,10 +28,12 @@ COMMANDS = {
     "predict": "Say what images show.",
     "explain": "Show what a network looked at in images.",
     "inspect": "Look inside a network: filters, positions, attention distance, norms, features.",
+    "tune": "Try what runs a network fastest on this machine, and what that costs.",
     "report": "Write a run as one self-contained HTML page.",
     "embed": "Write the feature vectors of any number of images.",
     "search": "Find the images nearest to one in a folder of embeddings.",
     "convert": "Write a network in another format.",
+    "export": "Write a classifier as a file to deploy, with the few lines that run it.",
     "models": "List the architectures, and pretrained weights to start from.",
     "summary": "Show a model layer by layer, and of WEIGHTS what was found in them.",
 }

@@ -17,8 +17,9 @@ def embed(
     pool: Literal["token", "average", "token_average"] | None = None,
     overwrite: bool = False,
     workers: int | None = None,
+    backend: Literal["auto", "torch", "openvino", "onnx"] = "auto",
     device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto",
     image_size: str | None = None,
     language: str | None = None,
     json: bool = False,
@@ -38,6 +39,7 @@ def embed(
             own head sees.
         overwrite: Start anew, without the vectors that lie in the folder.
         workers: Threads that read images; default: one a core.
+        backend: What runs the network; auto: the fastest that is installed and safe here.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; auto: what the folder's vectors have, at first bf16 where it is faster.
         image_size: Pixels, or HEIGHTxWIDTH, that the network sees; default: the weights' own.
@@ -57,6 +59,7 @@ def embed(
         pool=pool,
         overwrite=overwrite,
         workers=workers,
+        backend=backend,
         device=device,
         precision=precision,
         image_size=size_from(image_size),

@@ -14,8 +14,9 @@ def evaluate(
     /,
     *,
     split: Literal["train", "validation", "test"] = "test",
+    backend: Literal["auto", "torch", "openvino", "onnx"] = "auto",
     device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto",
     columns: str | None = None,
     data_root: str | None = None,
     group_by: str | None = None,
@@ -32,6 +33,7 @@ def evaluate(
         run: RUN, or any WEIGHTS with a classifier.
         data: DATA to measure on; default: the run's own. DATA without splits is measured whole.
         split: Which images.
+        backend: What runs the network; auto: the fastest that is installed and safe here.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; auto: bf16 where the device multiplies it natively.
         columns: A csv's other headings: path=id_code,label=diagnosis.
@@ -53,6 +55,7 @@ def evaluate(
             run,
             data,
             split=split,
+            backend=backend,
             device=device,
             precision=precision,
             columns=columns,

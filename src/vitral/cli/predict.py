@@ -17,8 +17,9 @@ def predict(
     top: int = 5,
     unsure_below: float | None = None,
     output: str | None = None,
+    backend: Literal["auto", "torch", "openvino", "onnx"] = "auto",
     device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto",
     image_size: str | None = None,
     json: bool = False,
     said: Annotated[WeightsOptions, Parameter(name="*")] = NOTHING_SAID,
@@ -34,15 +35,15 @@ def predict(
         top: How many of the most probable classes to name.
         unsure_below: Mark answers whose probability is below this.
         output: FILE.csv or FILE.json to write the answers to.
+        backend: What runs the network; auto: the fastest that is installed and safe here.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; auto: bf16 where the device multiplies it natively.
         image_size: Pixels, or HEIGHTxWIDTH, that the network sees; default: the weights' own.
         json: Print a JSON list, one object an image in the order given.
         said: About weights of other origin.
     """
-    from rich.progress import track
-
     from vitral.inference import Classifier
+    from vitral.language import choose_language, said_in
     from vitral.workflow.prediction import answers, check_output, write_answers
     from vitral.workflow.wanted import expand
 
@@ -50,13 +51,24 @@ def predict(
         check_output(output)
     words = [image, *images]
     wanted = expand(words, sys.stdin.buffer.read() if "-" in words else None)
-    classifier = Classifier.load(
-        run, device=device, precision=precision, image_size=size_from(image_size), **said.given()
-    )
+    console = progress()
+    with console.status(f"loading {run}"):  # the first time, also preparing it for this machine
+        classifier = Classifier.load(
+            run,
+            backend=backend,
+            device=device,
+            precision=precision,
+            image_size=size_from(image_size),
+            **said.given(),
+        )
+    if console.is_terminal:
+        by = f"{classifier.backend}, {classifier.precision}, {classifier.device}"
+        console.print(f"{by} ({said_in(choose_language(), classifier.reason)})", style="dim")
     found = answers(classifier, wanted, top=top, unsure_below=unsure_below)
     rows: list[dict[str, Any]] = []
     if json or output is not None:
-        console = progress()
+        from rich.progress import track
+
         rows += track(
             found, "", len(wanted), console=console, transient=True, disable=not console.is_terminal
         )

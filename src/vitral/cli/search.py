@@ -13,8 +13,9 @@ def search(
     *,
     top: int = 10,
     weights: str | None = None,
+    backend: Literal["auto", "torch", "openvino", "onnx"] = "auto",
     device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None,
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] | None = None,
     language: str | None = None,
     json: bool = False,
 ) -> int:
@@ -27,6 +28,7 @@ def search(
         image: A file, or - for its bytes.
         top: How many images to find.
         weights: Where the weights are that the folder was made with; default: where they were.
+        backend: What runs the network; auto: the fastest that is installed and safe here.
         device: auto, cpu, cuda (cuda:1) or mps.
         precision: Of the computation; default: what the folder was made with.
         language: en or pt, of what people read; default: the system's.
@@ -36,7 +38,14 @@ def search(
 
     query = sys.stdin.buffer.read() if image == "-" else image
     found = work(
-        folder, query, top=top, weights=weights, device=device, precision=precision, language=language
+        folder,
+        query,
+        top=top,
+        weights=weights,
+        backend=backend,
+        device=device,
+        precision=precision,
+        language=language,
     )
 
     def text(console) -> None:

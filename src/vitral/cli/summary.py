@@ -49,6 +49,7 @@ def summary(
         checkpoint = read_checkpoint(model, overrides_from(said.given()), size)
         config, found = checkpoint.config, _findings(model, checkpoint)
     asked: dict[str, Any] = {"image_size": size, "num_classes": num_classes, "channels": channels}
+    asked["merge"] = said.merge
     config = config.replace(**{name: value for name, value in asked.items() if value is not None})
     if found:
         found["preprocessing"]["size"] = list(config.image_size)
@@ -69,7 +70,7 @@ def summary(
         for layer in sizes.layers:
             shape = " × ".join(map(str, layer.output_shape))
             name, times = layer.name, 1
-            if name.startswith("blocks."):
+            if name.startswith("blocks.") and not config.merge:
                 # All blocks are alike: the first one stands for them.
                 if not name.startswith("blocks.0."):
                     continue

@@ -1,6 +1,5 @@
 """`vitral train`: from scratch with --model, fine-tuning with --from, going on with --resume."""
 
-import re
 import sys
 from typing import Annotated, Any, Literal
 
@@ -9,13 +8,11 @@ from cyclopts import Parameter
 from vitral.cli.data_options import AS_IT_IS, DataOptions
 from vitral.cli.output import print_result
 from vitral.cli.recipe_options import RecipeOptions
-from vitral.cli.values import seeds_from
+from vitral.cli.values import seconds_from, seeds_from
 from vitral.cli.weights_options import NOTHING_SAID, WeightsOptions
-from vitral.errors import UsageError
 from vitral.language import choose_language
 
 NOTHING_GIVEN = RecipeOptions()
-SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def train(
@@ -93,7 +90,7 @@ def train(
         precision=precision,
         compile=compile,
         workers=workers,
-        time_limit=_seconds(time_limit),
+        time_limit=seconds_from(time_limit),
         seeds=seeds_from(seeds),
         language=language,
         command=["vitral", *sys.argv[1:]],
@@ -138,13 +135,3 @@ def _print_recipe(
     values = resolved.to_dict()
     print_result(values, as_json, lambda console: console.print(to_toml(values), end=""))
     return 0
-
-
-def _seconds(text: str | None) -> float | None:
-    """`90s`, `30m`, `2h` or `1h30m` in seconds."""
-    if text is None:
-        return None
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UsageError(f"--time-limit {text} is no duration: write 90s, 30m, 2h or 1h30m")
-    return sum(float(number) * SECONDS[unit] for number, unit in parts)

@@ -1,12 +1,15 @@
 """What is not read at all, as too big; and what is no 8-bit picture: deep, of unusual channels, or of several pages."""
 
 import math
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from vitral.errors import ImageError
+
+if TYPE_CHECKING:  # takes longer to import than a JPEG to read
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 PIXEL_LIMIT = 178_956_970
 """Larger images are refused before they are decoded. Pillow's own limit, but Pillow only refuses twice as many."""
@@ -43,8 +46,8 @@ def refuse_deep(image: Image.Image) -> None:
     """NotAPicture above 8 bits a channel, also where Pillow would keep 8 of 16 without a word."""
     if image.mode.startswith(("I", "F")):
         raise _unusual(f"{32 if image.mode in ('I', 'F') else 16} bits a channel")
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        _refuse_unusual_tags(image.tag_v2)
+    if image.format == "TIFF":
+        _refuse_unusual_tags(_tags_of(image))
     tiles = getattr(image, "tile", None)  # what the decoder will be told; empty once the image is loaded
     arguments = tiles[0][3] if tiles else None
     if image.format == "PNG" and ";16" in str(arguments):
@@ -55,22 +58,25 @@ def refuse_deep(image: Image.Image) -> None:
 
 def refuse_pages(image: Image.Image) -> None:
     """NotAPicture for a TIFF with pages of one size, a stack; smaller copies and masks behind the image are none."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.n_frames == 1:
+    frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if frames == 1:
         return
     size = image.size
     image.seek(1)
-    if image.size == size and not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & (_REDUCED | _MASK):
-        raise _unusual(f"{image.n_frames} pages")
+    if image.size == size and not _tags_of(image).get(_NEW_SUBFILE_TYPE, 0) & (_REDUCED | _MASK):
+        raise _unusual(f"{frames} pages")
     image.seek(0)
 
 
 def refuse_unusual_tiff_file(file: IO[bytes]) -> None:
     """NotAPicture if the first page of this TIFF has more than 8 bits a channel or unusual channels."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
     file.seek(0)
     header = file.read(8)
     if b"+" in header[2:4]:  # BigTIFF
         header += file.read(8)
-    tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+    tags = ImageFileDirectory_v2(header)
     file.seek(tags.next)
     tags.load(file)
     _refuse_unusual_tags(tags)
@@ -88,7 +94,12 @@ _NEW_SUBFILE_TYPE, _REDUCED, _MASK = 254, 1, 4
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _EXTRA_SAMPLES = 258, 277, 338
 
 
-def _refuse_unusual_tags(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+def _tags_of(image: Any) -> "ImageFileDirectory_v2":
+    """Those of a TIFF as Pillow opens it."""
+    return image.tag_v2
+
+
+def _refuse_unusual_tags(tags: "ImageFileDirectory_v2") -> None:
     bits = tags.get(_BITS_PER_SAMPLE, 1)
     deepest = max(bits) if isinstance(bits, tuple) else bits
     if deepest > 8:

@@ -120,7 +120,8 @@ class Preprocessing:
         """Bring (height, width, channels) to `size`; their type stays, and of bands nothing is rounded or clipped."""
         if not self.bands:
             picture = Image.fromarray(values if self.channels == 3 else values[..., 0])
-            return self._placed(picture, self._mean_colour()).reshape(*self.size, self.channels)
+            colour = self.mean_colour if self.channels == 3 else self.mean_colour[0]
+            return self._placed(picture, colour).reshape(*self.size, self.channels)
         planes = [Image.fromarray(values[..., band]) for band in range(self.channels)]
         return np.stack(
             [self._placed(plane, mean) for plane, mean in zip(planes, self.mean, strict=True)], axis=-1
@@ -159,6 +160,20 @@ class Preprocessing:
         return tuple(
             -(low / (high - low) + mean) / std for mean, std in zip(self.mean, self.std, strict=True)
         )
+
+    @property
+    def covered(self) -> tuple[int, int]:
+        """(height, width) that a resized image covers with "crop", and fits into with "pad"."""
+        rows, columns = self.size
+        if self.fit != "crop":
+            return rows, columns
+        return math.floor(rows / self.crop_share), math.floor(columns / self.crop_share)
+
+    @property
+    def mean_colour(self) -> tuple[int, ...]:
+        """What "pad" fills pictures up with: the 8-bit colour that `normalise` brings nearest to 0."""
+        low, high = self.range
+        return tuple(min(255, max(0, round(low + mean * (high - low)))) for mean in self.mean)
 
     def region(self, height: int, width: int) -> tuple[float, float, float, float]:
         """The box (left, top, right, bottom) that the network sees of an image of `height` by `width` pixels.
@@ -245,21 +260,13 @@ class Preprocessing:
         """
         if self.fit == "stretch":
             return self.size, (0, 0)
-        rows, columns = self.size
-        if self.fit == "crop":
-            rows, columns = math.floor(rows / self.crop_share), math.floor(columns / self.crop_share)
+        rows, columns = self.covered
         by_height = rows * width >= columns * height  # reaching the target's height covers its width too
         if by_height == (self.fit == "crop"):
             resized = (rows, max(1, width * rows // height))
         else:
             resized = (max(1, height * columns // width), columns)
         return resized, (int((resized[0] - self.size[0]) / 2), int((resized[1] - self.size[1]) / 2))
-
-    def _mean_colour(self) -> Any:
-        """The colour that `normalise` brings nearest to 0, as Pillow takes it."""
-        low, high = self.range
-        colour = tuple(min(255, max(0, round(low + mean * (high - low)))) for mean in self.mean)
-        return colour if self.channels == 3 else colour[0]
 
 
 def same_values(one: str, other: str) -> bool:

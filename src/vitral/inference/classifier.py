@@ -1,24 +1,26 @@
-"""A trained classifier: the model, its preprocessing and its class names, from a path to an answer."""
+"""A trained classifier: the network, its preprocessing and its class names, from a path to an answer. No torch."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
-import torch
 
-from vitral.data import label_text
-from vitral.device import Compute
-from vitral.errors import ImageError, UsageError
+from vitral.errors import ImageError
 from vitral.images import Preprocessing
-from vitral.inference.embedder import BATCH, Embedder, placed
-from vitral.inference.explainer import Explainer
-from vitral.inference.explanation import Explanation
-from vitral.inference.forward import Normalise, answers_from
-from vitral.inference.look import Look
-from vitral.model import VisionTransformer
-from vitral.weights import overrides_from, read_checkpoint
+from vitral.inference.backends import Backend
+from vitral.inference.loading import Request, open_backend, open_torch
+from vitral.inference.stream import READERS, in_batches
+
+if TYPE_CHECKING:
+    from vitral.device import Compute
+    from vitral.inference.backends.torch import TorchBackend
+    from vitral.inference.embedder import Embedder
+    from vitral.inference.explainer import Explainer
+    from vitral.inference.explanation import Explanation
+    from vitral.model import VisionTransformer
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Prediction:
     @property
     def label(self) -> str:
         """The most probable class; multi-label, `a|b` for several and "" for none."""
-        return label_text(self.labels)
+        return "|".join(self.labels)
 
     @property
     def probability(self) -> float:
@@ -84,47 +86,78 @@ class Classifier:
     """A network that names what an image shows. `Classifier.load` makes one.
 
     Args:
+        network: what runs it, see `vitral.inference.backends.Backend`; gives probabilities.
+        preprocessing: what images go through on their way to it.
+        class_names: one for each probability.
         thresholds: the probability of each class from which on an image has it, where an image may have several
             classes or none (multi-label); None where it has exactly one.
+        request: what it was loaded by, to have the same network in torch when that is needed.
     """
 
-    model: VisionTransformer
+    network: Backend
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
-    compute: Compute
-    backend: str = "torch"
     thresholds: tuple[float, ...] | None = None
+    request: Request | None = field(default=None, repr=False)
 
     @classmethod
     def load(
         cls,
         weights: str | Path,
         *,
+        backend: str = "auto",
         device: str = "auto",
         precision: str = "auto",
         image_size: int | tuple[int, int] | None = None,
+        compile: bool = False,
         **said: Any,
     ) -> Self:
-        """Load WEIGHTS that have a classifier, such as a run folder.
+        """Load WEIGHTS that have a classifier, such as a run folder, or a file that `vitral export` wrote.
 
         Args:
-            weights: a run folder, or any WEIGHTS that `vitral.load_model` takes.
-            device, precision: as for `--device` and `--precision`; auto takes the fastest that is safe.
+            weights: a run folder, any WEIGHTS that `vitral.load_model` takes, or an exported `.onnx` or `.xml`.
+            backend: torch, openvino or onnx; auto takes the fastest that is installed and safe here. `.backend`,
+                `.precision`, `.device` and `.reason` say what was taken.
+            device: auto, cpu, cuda (cuda:1) or mps; all but cpu are torch's.
+            precision: fp32, bf16, fp16 (GPUs) or int8 (OpenVINO: weights of 8 bits, and what meets them rounded to 8
+                bits as it comes); auto takes bf16 where that is faster, else fp32.
             image_size: (height, width) or one number; the positions are interpolated to it.
+            compile: let torch.compile fuse the network, which takes a minute and a compiler, and pays in long jobs.
             said: what the files do not settle or settle wrongly, as in `vitral.weights.Overrides`: `mean`, `std`,
                 `heads`, `activation` …
 
         Raises:
-            UsageError: there are no such weights, device or precision, or the weights have no classifier.
+            UsageError: there are no such weights, backend, device or precision, they do not go together, or the weights
+                have no classifier.
             WeightsError: damaged files.
         """
-        checkpoint = read_checkpoint(weights, overrides_from(said), image_size)
-        if not checkpoint.class_names:
-            remedy = f"train one with `vitral train DATA --from {weights}`"
-            raise UsageError(f"{weights} has no classifier: {remedy}")
-        model, preprocessing, compute = placed(checkpoint, device, precision, image_size)
-        names, thresholds = checkpoint.class_names, checkpoint.thresholds
-        return cls(model, preprocessing, names, compute, thresholds=thresholds)
+        request = Request(
+            str(weights),
+            device=device,
+            precision=precision,
+            backend=backend,
+            image_size=image_size,
+            compile=compile,
+            said=said,
+        )
+        network, about = open_backend(request)
+        return cls(network, about.preprocessing, about.class_names, about.thresholds, request)
+
+    @classmethod
+    def of(
+        cls,
+        model: "VisionTransformer",
+        preprocessing: Preprocessing,
+        class_names: tuple[str, ...],
+        compute: "Compute",
+        thresholds: tuple[float, ...] | None = None,
+    ) -> Self:
+        """A network in torch that is there already, in evaluation mode and where `compute` says."""
+        from vitral.inference.backends.torch import TorchBackend
+
+        multi_label = thresholds is not None
+        network = TorchBackend(model, preprocessing, compute, multi_label=multi_label)
+        return cls(network, preprocessing, class_names, thresholds)
 
     @property
     def multi_label(self) -> bool:
@@ -132,9 +165,38 @@ class Classifier:
         return self.thresholds is not None
 
     @property
+    def backend(self) -> str:
+        """What runs the network: torch, openvino or onnx."""
+        return self.network.name
+
+    @property
     def precision(self) -> str:
-        """What the network computes in: fp32, bf16 or fp16."""
-        return self.compute.precision
+        """What the network computes in: fp32, bf16, fp16 or int8."""
+        return self.network.precision
+
+    @property
+    def device(self) -> str:
+        """Where it computes: cpu, cuda:0 or mps."""
+        return self.network.device
+
+    @property
+    def reason(self) -> str:
+        """Why this backend in this precision."""
+        return self.network.reason
+
+    @property
+    def model(self) -> "VisionTransformer":
+        """The network itself, in torch: the one that runs, or else the same, read when it is first asked for.
+
+        Raises:
+            UsageError: the classifier is an exported file, which has none.
+        """
+        return self._torch.model
+
+    @property
+    def compute(self) -> "Compute":
+        """Where `model` lies, and in which precision."""
+        return self._torch.compute
 
     @overload
     def predict(self, images: list[Any]) -> list[Prediction]: ...
@@ -157,41 +219,46 @@ class Classifier:
         """
         if not isinstance(images, list):
             return self.predict([images])[0]
-        answers = list(self.predict_each(images))
-        for image, answer in zip(images, answers, strict=True):
+        answers: list[Prediction] = []
+        for image, answer in zip(images, self.predict_each(images), strict=True):
             if isinstance(answer, ImageError):
                 place = f"{image}: " if isinstance(image, (str, Path)) else ""
                 raise ImageError(f"{place}{answer}") from answer
-        return [answer for answer in answers if isinstance(answer, Prediction)]
+            answers.append(answer)
+        return answers
 
-    def predict_each(self, images: Sequence[Any]) -> Iterator[Prediction | ImageError]:
-        """The same image by image, in their order; what cannot be read is answered by its error."""
-        for start in range(0, len(images), BATCH):
-            part = images[start : start + BATCH]
-            pixels = [self._pixels(image) for image in part]
-            good = [array for array in pixels if not isinstance(array, ImageError)]
-            answers = iter(self.probabilities(np.stack(good)) if good else ())
-            for image, array in zip(part, pixels, strict=True):
-                if isinstance(array, ImageError):
-                    yield array
-                else:
-                    path = str(image) if isinstance(image, (str, Path)) else None
-                    yield Prediction(self.class_names, next(answers), path, self.thresholds)
+    def predict_each(
+        self, images: Iterable[Any], workers: int = READERS
+    ) -> Iterator[Prediction | ImageError]:
+        """The same image by image, in their order; what cannot be read is answered by its error.
+
+        Memory stays small however many images there are: `images` is asked for a few batches ahead and no more.
+
+        Args:
+            images: what `predict` takes, one after the other.
+            workers: threads that read and fit images while the network computes.
+        """
+        for image, found in in_batches(self.preprocessing, self.network, images, workers):
+            if isinstance(found, ImageError):
+                yield found
+            else:
+                path = str(image) if isinstance(image, (str, Path)) else None
+                yield Prediction(self.class_names, found, path, self.thresholds)
 
     def embed(self, images: Any) -> np.ndarray:
         """What the network makes of images before its head: float32 `(dim,)`, or `(images, dim)` for a list.
 
         Takes what `predict` takes, and raises what it raises; see `Embedder`.
         """
-        return Embedder(self.model, self.preprocessing, self.compute).embed(images)
+        return self._embedder.embed(images)
 
     @overload
-    def explain(self, images: list[Any], method: str | None = None, **asked: Any) -> list[Explanation]: ...
+    def explain(self, images: list[Any], method: str | None = None, **asked: Any) -> "list[Explanation]": ...
     @overload
-    def explain(self, images: Any, method: str | None = None, **asked: Any) -> Explanation: ...
+    def explain(self, images: Any, method: str | None = None, **asked: Any) -> "Explanation": ...
     def explain(
         self, images: Any, method: str | None = None, **asked: Any
-    ) -> Explanation | list[Explanation]:
+    ) -> "Explanation | list[Explanation]":
         """Show what the network looked at.
 
         Args:
@@ -206,24 +273,37 @@ class Classifier:
             UsageError: no such method, class, layer or head, or what does not go together.
             ImageError: an image cannot be read.
         """
+        from vitral.inference.look import Look
+
         return self.explainer.explain(images, Look(method, **asked))
 
     @property
-    def explainer(self) -> Explainer:
+    def explainer(self) -> "Explainer":
         """The same network, to be asked what it looked at."""
+        from vitral.inference.explainer import Explainer
+
         return Explainer(self.model, self.preprocessing, self.compute, self.class_names, self.multi_label)
 
-    @torch.inference_mode()
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """What `Preprocessing.fit_image` gives, `(batch, height, width, channels)`, to float32 `(batch, classes)`.
 
         They sum to 1 over the classes, unless the classifier is multi-label.
         """
-        images = Normalise(self.preprocessing, self.compute)(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-        return answers_from(self.model(images), self.multi_label).cpu().numpy()
+        return self.network(pixels)
 
-    def _pixels(self, image: Any) -> np.ndarray | ImageError:
-        try:
-            return self.preprocessing.fit_image(self.preprocessing.read(image))
-        except ImageError as error:
-            return error
+    @cached_property
+    def _embedder(self) -> "Embedder":
+        from vitral.inference.embedder import Embedder
+
+        if self.backend == "torch" or self.request is None:
+            return Embedder.of(self.model, self.preprocessing, self.compute)
+        return Embedder.of_request(replace(self.request, vectors=True))
+
+    @cached_property
+    def _torch(self) -> "TorchBackend":
+        from vitral.inference.backends.torch import TorchBackend
+
+        if isinstance(self.network, TorchBackend):
+            return self.network
+        assert self.request is not None
+        return open_torch(self.request)[0]

@@ -1,27 +1,23 @@
 """Images to vectors: what a network makes of an image before its head."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 
-from vitral.device import Compute, choose
 from vitral.errors import ImageError
 from vitral.images import Preprocessing
-from vitral.inference.forward import Normalise
-from vitral.model import VisionTransformer
-from vitral.weights import Checkpoint, overrides_from, read_checkpoint
+from vitral.inference.backends import Backend
+from vitral.inference.loading import Request, open_backend, open_torch
+from vitral.inference.stream import READERS, in_batches
+from vitral.model import ViTConfig
 
-BATCH = 32
-
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+if TYPE_CHECKING:
+    from vitral.device import Compute
+    from vitral.model import VisionTransformer
 
 
 @dataclass(frozen=True)
@@ -32,15 +28,18 @@ class Embedder:
     as it is, of no particular length.
 
     Args:
-        model, preprocessing, compute: the network, what its images go through, where it computes.
-        pool: "token", "average" or "token_average", instead of the network's own; None: its own.
+        network: what runs it, see `vitral.inference.backends.Backend`; gives vectors.
+        preprocessing: what images go through on their way to it.
+        config: its architecture.
+        pooling: how the vector comes from the tokens, see `VisionTransformer.pool`.
+        request: what it was loaded by, to have the same network in torch when that is needed.
     """
 
-    model: VisionTransformer
+    network: Backend
     preprocessing: Preprocessing
-    compute: Compute
-    pool: str | None = None
-    backend: str = "torch"
+    config: ViTConfig
+    pooling: str
+    request: Request | None = field(default=None, repr=False)
 
     @classmethod
     def load(
@@ -48,55 +47,87 @@ class Embedder:
         weights: str | Path,
         *,
         pool: str | None = None,
+        backend: str = "auto",
         device: str = "auto",
         precision: str = "auto",
         image_size: int | tuple[int, int] | None = None,
+        compile: bool = False,
         **said: Any,
     ) -> Self:
         """Load any WEIGHTS, with a classifier or without.
 
         Args:
             weights: whatever `vitral.load_model` takes.
-            pool: see the class.
-            device, precision, image_size, said: as for `Classifier.load`.
+            pool: "token", "average" or "token_average", instead of the network's own.
+            backend, device, precision, image_size, compile, said: as for `Classifier.load`.
 
         Raises:
-            UsageError: there are no such weights or device, or no such precision.
+            UsageError: there are no such weights, backend or device, or no such precision.
             WeightsError: damaged files.
             ConfigError: the network has no such pooling.
         """
-        checkpoint = read_checkpoint(weights, overrides_from(said), image_size)
-        return cls.of(checkpoint, pool=pool, device=device, precision=precision, image_size=image_size)
+        request = Request(
+            str(weights),
+            vectors=True,
+            pool=pool,
+            device=device,
+            precision=precision,
+            backend=backend,
+            image_size=image_size,
+            compile=compile,
+            said=said,
+        )
+        return cls.of_request(request)
 
     @classmethod
-    def of(
-        cls,
-        checkpoint: Checkpoint,
-        *,
-        pool: str | None = None,
-        device: str = "auto",
-        precision: str = "auto",
-        image_size: int | tuple[int, int] | None = None,
-    ) -> Self:
-        """The same of a checkpoint that has been read."""
-        if pool is not None:  # refuses what does not go with the network
-            checkpoint.config.replace(pool=pool, representation_size=None)
-        return cls(*placed(checkpoint, device, precision, image_size), pool)
+    def of_request(cls, request: Request) -> Self:
+        """The same of what is asked for."""
+        network, about = open_backend(request)
+        config = ViTConfig.from_dict(dict(about.architecture))
+        return cls(network, about.preprocessing, config, request.pool or config.pool, request)
+
+    @classmethod
+    def of(cls, model: "VisionTransformer", preprocessing: Preprocessing, compute: "Compute") -> Self:
+        """A network in torch that is there already, in evaluation mode and where `compute` says."""
+        from vitral.inference.backends.torch import TorchBackend
+
+        pool = model.config.pool
+        return cls(TorchBackend(model, preprocessing, compute, pool=pool), preprocessing, model.config, pool)
+
+    @property
+    def backend(self) -> str:
+        """What runs the network: torch, openvino or onnx."""
+        return self.network.name
 
     @property
     def precision(self) -> str:
-        """What the network computes in: fp32, bf16 or fp16."""
-        return self.compute.precision
+        """What the network computes in: fp32, bf16, fp16 or int8."""
+        return self.network.precision
+
+    @property
+    def device(self) -> str:
+        """Where it computes: cpu, cuda:0 or mps."""
+        return self.network.device
+
+    @property
+    def reason(self) -> str:
+        """Why this backend in this precision."""
+        return self.network.reason
 
     @property
     def dim(self) -> int:
         """The length of a vector."""
-        return self.model.config.feature_dim * (2 if self.pooling == "token_average" else 1)
+        return self.config.feature_dim * (2 if self.pooling == "token_average" else 1)
 
-    @property
-    def pooling(self) -> str:
-        """How the vector comes from the tokens, see `VisionTransformer.pool`."""
-        return self.pool or self.model.config.pool
+    @cached_property
+    def model(self) -> "VisionTransformer":
+        """The network itself, in torch: the one that runs, or else the same, read when it is first asked for."""
+        from vitral.inference.backends.torch import TorchBackend
+
+        if isinstance(self.network, TorchBackend):
+            return self.network.model
+        assert self.request is not None
+        return open_torch(self.request)[0].model
 
     def embed(self, images: Any) -> np.ndarray:
         """The vectors of images.
@@ -122,7 +153,7 @@ class Embedder:
             vectors[place] = answer
         return vectors
 
-    def embed_each(self, images: Iterable[Any], workers: int = 1) -> Iterator[np.ndarray | ImageError]:
+    def embed_each(self, images: Iterable[Any], workers: int = READERS) -> Iterator[np.ndarray | ImageError]:
         """The same image by image, in their order; what cannot be read is answered by its error.
 
         Memory stays small however many images there are: `images` is asked for a few batches ahead and no more.
@@ -131,53 +162,9 @@ class Embedder:
             images: what `embed` takes, one after the other.
             workers: threads that read and fit images while the network computes.
         """
-        fitted = in_threads(self._pixels, images, workers, ahead=2 * BATCH + workers)
-        while batch := list(islice(fitted, BATCH)):
-            good = [pixels for pixels in batch if not isinstance(pixels, ImageError)]
-            vectors = iter(self.vectors(np.stack(good)) if good else ())
-            for pixels in batch:
-                yield pixels if isinstance(pixels, ImageError) else next(vectors)
+        for _, found in in_batches(self.preprocessing, self.vectors, images, workers):
+            yield found
 
-    @torch.inference_mode()
     def vectors(self, pixels: np.ndarray) -> np.ndarray:
         """What `Preprocessing.fit_image` gives, `(batch, height, width, channels)`, to float32 `(batch, dim)`."""
-        images = torch.from_numpy(pixels)
-        if self.compute.device.type == "cuda":
-            images = images.pin_memory()
-        seen = Normalise(self.preprocessing, self.compute)(images.permute(0, 3, 1, 2))
-        return self.model.pool(self.model.forward_features(seen), self.pool).float().cpu().numpy()
-
-    def _pixels(self, image: Any) -> np.ndarray | ImageError:
-        try:
-            return self.preprocessing.fit_image(self.preprocessing.read(image))
-        except ImageError as error:
-            return error
-
-
-def placed(
-    checkpoint: Checkpoint, device: str, precision: str, image_size: int | tuple[int, int] | None
-) -> tuple[VisionTransformer, Preprocessing, Compute]:
-    """A checkpoint's network where and how it shall compute, with the preprocessing for its image size."""
-    compute = choose(device, precision)
-    model = checkpoint.model()
-    if image_size is not None:
-        model.resize(image_size)
-    preprocessing = replace(checkpoint.preprocessing, size=model.config.image_size)
-    return model.to(compute.device, compute.dtype), preprocessing, compute
-
-
-def in_threads(
-    work: Callable[[Item], Answer], items: Iterable[Item], workers: int, ahead: int
-) -> Iterator[Answer]:
-    """`work` on each item, in their order, done in threads up to `ahead` items before it is asked for."""
-    waiting: deque[Future[Answer]] = deque()
-    with ThreadPoolExecutor(workers) as threads:
-        try:
-            for item in items:
-                waiting.append(threads.submit(work, item))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+        return self.network(pixels)

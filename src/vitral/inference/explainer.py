@@ -14,10 +14,10 @@ from torch.nn.functional import cosine_similarity
 from vitral.device import Compute
 from vitral.errors import ImageError, UsageError, VitralError
 from vitral.images import Preprocessing
-from vitral.inference.embedder import in_threads, placed
 from vitral.inference.explanation import Explanation
-from vitral.inference.forward import Normalise, answers_from
+from vitral.inference.forward import Normalise, answers_from, placed
 from vitral.inference.look import Look
+from vitral.inference.stream import in_threads
 from vitral.inspection import (
     Faithfulness,
     faithfulness,

@@ -1,14 +1,17 @@
 """Images through a network: normalisation on the device, and probabilities for any number of batches."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitral.device import Compute
+from vitral.device import Compute, choose
 from vitral.images import Preprocessing
+from vitral.model import VisionTransformer
+from vitral.weights import Checkpoint
 
 if TYPE_CHECKING:  # at run time it would bring torchvision along, which takes longer to import than the rest
     from vitral.data.loader import Batch
@@ -60,3 +63,22 @@ def probabilities(
 def answers_from(logits: Tensor, multi_label: bool) -> Tensor:
     """Logits as fp32 probabilities: one of the classes (softmax), or where several may be, each of them (sigmoid)."""
     return logits.float().sigmoid() if multi_label else logits.float().softmax(dim=-1)
+
+
+def placed(
+    checkpoint: Checkpoint, device: str, precision: str, image_size: int | tuple[int, int] | None
+) -> tuple[VisionTransformer, Preprocessing, Compute]:
+    """A checkpoint's network where and how it shall compute, with the preprocessing for its image size."""
+    compute = choose(device, precision)
+    model, preprocessing = sized(checkpoint, image_size)
+    return model.to(compute.device, compute.dtype), preprocessing, compute
+
+
+def sized(
+    checkpoint: Checkpoint, image_size: int | tuple[int, int] | None
+) -> tuple[VisionTransformer, Preprocessing]:
+    """A checkpoint's network for images of a size (None: its own), with the preprocessing for it."""
+    model = checkpoint.model()
+    if image_size is not None:
+        model.resize(image_size)
+    return model, replace(checkpoint.preprocessing, size=model.config.image_size)

@@ -1,6 +1,6 @@
 """The run folder: its layout and metadata, predictions, and what predictions are worth."""
 
-from vitral.runs.comparison import PairedDifference, paired_difference
+from vitral.runs.comparison import PairedDifference, paired_difference, paired_precision
 from vitral.runs.evaluation import ClassFigures, Evaluation, evaluate_predictions
 from vitral.runs.layout import RunFolder
 from vitral.runs.machine import machine, versions
@@ -28,6 +28,7 @@ __all__ = [
     "kind_of",
     "machine",
     "paired_difference",
+    "paired_precision",
     "put_together",
     "read_predictions",
     "read_second_look",

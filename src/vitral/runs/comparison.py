@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from vitral.errors import DataError
-from vitral.runs.intervals import Interval, effective_images, group_codes, paired_interval
+from vitral.runs.intervals import (
+    Interval,
+    effective_images,
+    group_codes,
+    paired_interval,
+    resampled_interval,
+)
+from vitral.runs.multi_label import redrawn_precision, replicates_for
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,7 @@ class PairedDifference:
 
     Attributes:
         images: how many both answered.
-        difference: accuracy of the first less that of the second, -1..1.
+        difference: accuracy, or mean average precision, of the first less that of the second, -1..1.
         interval: 95 %, by groups where there are groups.
         groups: how many groups the interval stands on; None where every image stands for itself.
     """
@@ -51,4 +58,33 @@ def paired_difference(
     interval = paired_interval(difference, differing, effective_images((differences + 1) / 2, codes))
     return PairedDifference(
         len(differences), difference, interval, len(np.unique(codes)) if codes is not None else None
+    )
+
+
+def paired_precision(
+    truth: np.ndarray, first: np.ndarray, second: np.ndarray, groups: Sequence[str] | None = None
+) -> PairedDifference:
+    """Compare the mean average precision of two models on the images that both answered.
+
+    The interval comes from images drawn again, the same ones for both.
+
+    Args:
+        truth: (images, classes) booleans; some image has some class.
+        first, second: probabilities (images, classes).
+        groups: as for `evaluate_predictions`.
+    """
+    codes = group_codes(groups)
+    of_first, of_second = (redrawn_precision(truth, [answers]) for answers in (first, second))
+    everything = np.ones((1, len(truth)))
+    difference = float((of_first(everything) - of_second(everything))[0])
+
+    def as_share(weights: np.ndarray) -> np.ndarray:
+        return (of_first(weights) - of_second(weights) + 1) / 2
+
+    share = resampled_interval(
+        (difference + 1) / 2, as_share, len(truth), codes, replicates_for(2 * truth.size)
+    )
+    low, high = (2 * end - 1 for end in share)
+    return PairedDifference(
+        len(truth), difference, (low, high), len(np.unique(codes)) if codes is not None else None
     )

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from vitral import __version__
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "safetensors",
+    "openvino",
+    "onnxruntime",
+)
 
 
 def versions() -> dict[str, str]:

@@ -298,6 +298,21 @@ def average_precision_interval(
     """
     if value is None:
         return None
+    return resampled_interval(
+        value, redrawn_precision(truth, runs), len(truth), groups, replicates_for(len(runs) * truth.size)
+    )
+
+
+def redrawn_precision(truth: np.ndarray, runs: Sequence[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """The mean average precision for many weightings of the images at once, or its mean over several runs.
+
+    Args:
+        truth: (images, classes) booleans.
+        runs: the probabilities of each, (images, classes).
+
+    Returns:
+        A function that takes weights (weightings, images) and gives (weightings,), NaN where there is none.
+    """
     measurable = [index for index in range(truth.shape[1]) if truth[:, index].any()]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
@@ -314,8 +329,12 @@ def average_precision_interval(
         total = np.where(there, by_class, 0).sum(axis=0)
         return np.where(classes > 0, total / np.maximum(1, classes), np.nan)
 
-    replicates = REPLICATES if len(runs) * truth.size <= MANY else REPLICATES_OF_MANY
-    return resampled_interval(value, statistic, len(truth), groups, replicates)
+    return statistic
+
+
+def replicates_for(answers: int) -> int:
+    """How often images are drawn again, for so many answers of yes or no."""
+    return REPLICATES if answers <= MANY else REPLICATES_OF_MANY
 
 
 def weighted_average_precision(truth: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

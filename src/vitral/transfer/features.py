@@ -20,7 +20,7 @@ from vitral.device import Compute, keep_memory
 from vitral.errors import VitralError
 from vitral.images import Preprocessing
 from vitral.inference import Normalise
-from vitral.inference.embedder import in_threads
+from vitral.inference.stream import in_threads
 from vitral.model import VisionTransformer
 from vitral.runs.machine import usable_cores
 from vitral.transfer.cache import FeatureCache

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from vitral.errors import UsageError, VitralError, WeightsError
+from vitral.errors import UsageError, VitralError, WeightsError, one_line
 from vitral.files import cache_folder
-from vitral.weights.tensors import one_line, parts_of
+from vitral.weights.index import hash_of, parts_of
 from vitral.weights.timm_names import DEFAULT_TAGS
 
 CONFIG, PROCESSOR, TENSORS = "config.json", "preprocessor_config.json", "model.safetensors"
@@ -55,6 +55,10 @@ class Source:
     def own(self) -> bool:
         """Whether these are vitral's."""
         return self.config.get("format") == "vitral"
+
+    def hash(self) -> str:
+        """SHA-256 of the tensors' file, see `hash_of`."""
+        return hash_of(self.tensors)
 
 
 def is_weights(text: str) -> bool:

@@ -10,12 +10,13 @@ import safetensors.torch
 import torch
 
 from vitral.errors import ConfigError, UsageError, WeightsError
-from vitral.files import sha256, sha256_of_file, write_json, written_whole
+from vitral.files import write_json, written_whole
 from vitral.images import Preprocessing
 from vitral.model import VisionTransformer, ViTConfig, model_without_weights
+from vitral.weights.index import hash_of
 from vitral.weights.rules import Form, shape
 from vitral.weights.source import CONFIG, TENSORS, Source
-from vitral.weights.tensors import parts_of, read_tensors
+from vitral.weights.tensors import read_tensors
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,7 @@ class Checkpoint:
 
     def hash(self) -> str | None:
         """SHA-256 of the file with the tensors, or over those of all files that an index names; None without a file."""
-        if self.file is None or not self.file.name.endswith(".index.json"):
-            return None if self.file is None else sha256_of_file(self.file)
-        hashes = [sha256_of_file(self.file.parent / name) for name in parts_of(self.file)]
-        return sha256("".join(hashes).encode())
+        return None if self.file is None else hash_of(self.file)
 
     def model(self) -> VisionTransformer:
         """The network itself, in fp32 and in evaluation mode, around these very tensors where they are fp32.

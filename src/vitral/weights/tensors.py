@@ -4,7 +4,6 @@ Nothing that a file contains is ever run: pickles are read with `weights_only=Tr
 a file claims about itself believed: an array that says to be larger than its bytes is refused before memory is taken.
 """
 
-import json
 import math
 import re
 import sys
@@ -21,7 +20,8 @@ from numpy.lib import format as npy
 from safetensors import safe_open
 from torch import Tensor
 
-from vitral.errors import WeightsError
+from vitral.errors import WeightsError, one_line
+from vitral.weights.index import parts_of
 
 # Where training scripts put the weights among other things; the first one that is there is taken. DINO publishes its
 # teacher; of a training with averaged weights, the average is the result.
@@ -99,33 +99,6 @@ def read_index(index: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors |= part
         metadata |= header
     return tensors, metadata
-
-
-def parts_of(index: Path) -> list[str]:
-    """The names of the files that an index of weights divides them into, all beside it.
-
-    Raises:
-        WeightsError: this is no index, or it names something that is no file beside it.
-    """
-    try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{index} is no index of weights ({one_line(error)}): fetch it again") from error
-    for name in names:
-        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
-            raise WeightsError(
-                f"{index} names {one_line(repr(name))}, which is no file beside it: fetch it again"
-            )
-    return sorted(names)
-
-
-def one_line(said: object, longest: int = 160) -> str:
-    """An error, or whatever else stands in a file, as part of a line that people read."""
-    text = " ".join(str(said).split())
-    if isinstance(said, BaseException):
-        text = text or type(said).__name__
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""What a user asks for in one call: train, evaluate, probe, predict, explain, inspect, embed, search, report.
+"""What a user asks for in one call: train, evaluate, probe, predict, explain, inspect, tune, embed, search, report.
 
 What stands here is imported when it is first used: to predict needs neither augmentations nor figures.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vitral.workflow.run import Run
     from vitral.workflow.searching import search
     from vitral.workflow.training import train
+    from vitral.workflow.tuning import tune
 
 __all__ = [
     "Run",
@@ -28,6 +29,7 @@ __all__ = [
     "report",
     "search",
     "train",
+    "tune",
 ]
 
 _HOMES = {
@@ -41,6 +43,7 @@ _HOMES = {
     "report": "reports",
     "search": "searching",
     "train": "training",
+    "tune": "tuning",
 }
 
 

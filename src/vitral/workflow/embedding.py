@@ -3,7 +3,7 @@
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,7 @@ from vitral.files import locked
 from vitral.inference import Embedder
 from vitral.language import choose_language
 from vitral.runs.machine import usable_cores
-from vitral.weights import Checkpoint, Overrides, overrides_from, read_checkpoint
+from vitral.weights import find_source
 from vitral.workflow.parts import (
     LOCK,
     Made,
@@ -43,6 +43,7 @@ def embed(
     pool: str | None = None,
     overwrite: bool = False,
     workers: int | None = None,
+    backend: str = "auto",
     device: str = "auto",
     precision: str = "auto",
     image_size: int | tuple[int, int] | None = None,
@@ -62,7 +63,7 @@ def embed(
         pool: "token", "average" or "token_average"; None: what the network's own head sees.
         overwrite: start anew, without the vectors that lie in the folder.
         workers: threads that read images; None: one a core.
-        device, image_size, said: as for `Classifier.load`.
+        backend, device, image_size, said: as for `Classifier.load`.
         precision: the same; "auto" is that of the vectors which lie in the folder.
         language: "en" or "pt", of the bar.
         progress: whether to show one, on standard error.
@@ -85,10 +86,16 @@ def embed(
         there is not None and precision == "auto"
     ):  # which may be measured, and come out otherwise the next time
         precision = there.precision
-    overrides = overrides_from(said)
-    checkpoint = read_checkpoint(os.fspath(weights), overrides, image_size)
-    embedder = Embedder.of(checkpoint, pool=pool, device=device, precision=precision, image_size=image_size)
-    made = describe_making(os.fspath(weights), checkpoint, overrides, image_size, embedder)
+    embedder = Embedder.load(
+        os.fspath(weights),
+        pool=pool,
+        backend=backend,
+        device=device,
+        precision=precision,
+        image_size=image_size,
+        **said,
+    )
+    made = describe_making(os.fspath(weights), said, image_size, embedder)
     began = monotonic()
     with locked(folder / LOCK), Display(choose_language(language), shown=progress) as display:
         if overwrite:
@@ -108,8 +115,8 @@ def embed(
         "parts": len(find_parts(folder)),
         "dim": made.dim,
         "pool": made.pool,
-        "image_size": list(embedder.model.config.image_size),
-        "device": str(embedder.compute.device),
+        "image_size": list(embedder.config.image_size),
+        "device": embedder.device,
         "backend": embedder.backend,
         "precision": embedder.precision,
         "seconds": seconds,
@@ -119,8 +126,7 @@ def embed(
 
 def describe_making(
     weights: str,
-    checkpoint: Checkpoint,
-    said: Overrides,
+    said: Mapping[str, Any],
     image_size: int | tuple[int, int] | None,
     embedder: Embedder,
 ) -> Made:
@@ -128,10 +134,10 @@ def describe_making(
     size = [image_size, image_size] if isinstance(image_size, int) else image_size
     values = {
         "weights": os.path.abspath(weights) if os.path.exists(weights) else weights,
-        "weights_sha256": checkpoint.hash(),
-        "said": {name: value for name, value in vars(said).items() if value is not None},
+        "weights_sha256": find_source(weights).hash(),
+        "said": dict(said),
         "image_size": size and list(size),
-        "architecture": embedder.model.config.to_dict(),
+        "architecture": embedder.config.to_dict(),
         "preprocessing": embedder.preprocessing.to_dict(),
         "pool": embedder.pooling,
         "dim": embedder.dim,

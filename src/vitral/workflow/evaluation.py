@@ -1,19 +1,18 @@
 """`evaluate`: what a model is worth on a split of its own data, or of other data."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vitral.data import SPLITS, LabelledImages, Sample, open_data, without_seen
+from vitral.data import SPLITS, LabelledImages, open_data
 from vitral.data.loader import evaluation_batches
 from vitral.data.scan import Progress
-from vitral.errors import DataError, UsageError
+from vitral.errors import UsageError
 from vitral.files import write_json
-from vitral.inference import Classifier, probabilities
+from vitral.inference import Classifier
 from vitral.language import Sentence, count_of
 from vitral.runs import (
     Evaluation,
@@ -21,16 +20,13 @@ from vitral.runs import (
     Predictions,
     RunFolder,
     answered,
-    evaluate_multi_label,
-    evaluate_predictions,
     kind_of,
     put_together,
     write_predictions,
 )
-from vitral.workflow.options import columns_of, open_own_data, read_options
-from vitral.workflow.starting import as_network_takes, seen_by
-
-BATCH = 64
+from vitral.workflow.measuring import Task, evaluate_answers, other_images, own_images
+from vitral.workflow.options import columns_of
+from vitral.workflow.starting import as_network_takes
 
 
 def evaluate(
@@ -38,6 +34,7 @@ def evaluate(
     data: str | PathLike[str] | None = None,
     *,
     split: str = "test",
+    backend: str = "auto",
     device: str = "auto",
     precision: str = "auto",
     columns: str | Mapping[str, str] | None = None,
@@ -57,7 +54,7 @@ def evaluate(
         run: a run folder, or WEIGHTS with a classifier.
         data: DATA; the run's own, with the run's own splits, unless said. DATA without splits is measured whole.
         split: "train", "validation" or "test".
-        device, precision: as for `train`.
+        backend, device, precision: as for `Classifier.load`.
         columns, data_root, group_by: as for `train`; of `data`.
         progress: called with the number of images looked at so far and in all.
         warn: told what a person should know about the figures, one sentence each.
@@ -75,9 +72,9 @@ def evaluate(
     folder = RunFolder(Path(run))
     if kind_of(folder):
         return _of_parts(folder, data, split) | {"notes": []}
-    classifier = Classifier.load(fspath(run), device=device, precision=precision, **said)
+    classifier = Classifier.load(fspath(run), backend=backend, device=device, precision=precision, **said)
     if data is None:
-        task = _own(folder, split, progress)
+        task = own_images(folder, (split,), progress)
     else:
         opened = open_data(
             fspath(data),
@@ -87,14 +84,14 @@ def evaluate(
             bands=classifier.preprocessing.bands,
             progress=progress,
         )
-        task = _other(folder, opened, split)
+        task = other_images(folder, opened, (split,))
     evaluation, answers = _measure(classifier, task)
     notes = [*task.notes, *_kind_notes(classifier, task.data), *_class_notes(evaluation)]
     if warn is not None:
         for note in notes:
             warn(note)
     figures = evaluation.to_dict(
-        device=str(classifier.compute.device), backend=classifier.backend, precision=classifier.precision
+        device=classifier.device, backend=classifier.backend, precision=classifier.precision
     )
     if data is None and not folder.evaluation.exists():
         write_json(folder.evaluation, figures)
@@ -119,109 +116,15 @@ def _of_parts(folder: RunFolder, data: object, split: str) -> dict[str, Any]:
     return figures
 
 
-@dataclass(frozen=True)
-class _Task:
-    """The images to be measured."""
-
-    data: LabelledImages
-    samples: tuple[Sample, ...]
-    split: str
-    batch: int
-    notes: tuple[str, ...] = ()
-
-
-def _own(folder: RunFolder, split: str, progress: Progress | None) -> _Task:
-    """A split of the run's own data."""
-    if not folder.exists():
-        raise UsageError(f"{folder.path} is a model without a run's files: name the DATA to measure it on")
-    options, recipe = read_options(folder)
-    data = open_own_data(folder, options, progress)
-    samples = data.split(split)
-    if not samples:
-        there = [name for name in SPLITS if data.split(name)]
-        choice = " or ".join(f"--split {name}" for name in there)
-        raise DataError(f"{folder.path} has no {split} split: choose {choice}, or name other DATA")
-    # The same batches as when training ended give the same figures to the last digit.
-    return _Task(data, samples, split, max(BATCH, recipe.batch_size))
-
-
-def _other(folder: RunFolder, data: LabelledImages, split: str) -> _Task:
-    """A split of other data, without what the run has seen."""
-    notes: list[str] = []
-    if data.splits_given:
-        notes += data.notes
-        if not data.split(split):
-            there = " and ".join(name for name in SPLITS if data.split(name))
-            raise DataError(f"{data.spec} has no {split} split, only {there}: choose another --split")
-    else:
-        data = replace(data, samples=tuple(replace(sample, split=split) for sample in data.samples), notes=())
-        notes.append(
-            Sentence(
-                f"{data.spec} has no splits: all of its {len(data.samples):,} images are measured",
-                f"{data.spec} não traz divisão: todas as "
-                f"{count_of(len(data.samples), 'imagem|imagens', 'pt')} são medidas",
-            )
-        )
-    if data.bad_files:
-        first = data.bad_files[0]
-        notes.append(
-            Sentence(
-                f"{count_of(len(data.bad_files), 'file')} cannot be used, first {first.path}: {first.reason}",
-                f"{count_of(len(data.bad_files), 'arquivo|arquivos', 'pt')} sem uso; o primeiro, {first.path}: "
-                f"{first.reason}",
-            )
-        )
-    if split == "test":
-        before = len(data.notes)
-        data = without_seen(data, seen_by(folder.path))
-        notes += data.notes[before:]
-        if not data.split(split):
-            raise DataError(
-                f"{folder.path} trained or chose on every one of these images: measure it on images it has not seen"
-            )
-    return _Task(data, data.split(split), split, BATCH, tuple(notes))
-
-
-def _measure(classifier: Classifier, task: _Task) -> tuple[Evaluation | MultiLabelEvaluation, np.ndarray]:
+def _measure(classifier: Classifier, task: Task) -> tuple[Evaluation | MultiLabelEvaluation, np.ndarray]:
     """The figures, and the probabilities `(images, classes)` behind them."""
-    if task.data.multi_label and not classifier.multi_label:
-        raise DataError(
-            f"the images of {task.data.spec} may have several labels, and the model answers with one: "
-            "train one on such data, or name DATA with one label an image"
-        )
+    task.check_kind(classifier.multi_label)
     data = as_network_takes(task.data, classifier.preprocessing)
     batches = evaluation_batches(data, task.samples, classifier.preprocessing, task.batch)
-    answers = probabilities(
-        classifier.model,
-        batches,
-        classifier.preprocessing,
-        classifier.compute,
-        classifier.multi_label,
+    answers = np.concatenate(
+        [classifier.probabilities(batch.images.permute(0, 2, 3, 1).numpy()) for batch in batches]
     )
-    groups = [sample.group for sample in task.samples] if data.has_groups else None
-    truth = [[data.class_names[label] for label in sample.labels] for sample in task.samples]
-    number = {name: label for label, name in enumerate(classifier.class_names)}
-    if classifier.thresholds is not None:
-        targets = np.array([[name in names for name in number] for names in truth])
-        evaluation = evaluate_multi_label(
-            targets,
-            answers,
-            classifier.class_names,
-            classifier.thresholds,
-            split=task.split,
-            groups=groups,
-            unknown=[[name for name in names if name not in number] for names in truth],
-        )
-        return evaluation, answers
-    evaluation = evaluate_predictions(
-        np.array([number.get(name, -1) for (name,) in truth]),
-        answers,
-        classifier.class_names,
-        split=task.split,
-        groups=groups,
-        unknown=[name for (name,) in truth if name not in number],
-    )
-    return evaluation, answers
+    return evaluate_answers(task, answers, classifier.class_names, classifier.thresholds), answers
 
 
 def _kind_notes(classifier: Classifier, data: LabelledImages) -> list[str]:
@@ -265,7 +168,7 @@ def _class_notes(evaluation: Evaluation | MultiLabelEvaluation) -> list[str]:
     return notes
 
 
-def _predictions(classifier: Classifier, task: _Task, answers: np.ndarray) -> Predictions:
+def _predictions(classifier: Classifier, task: Task, answers: np.ndarray) -> Predictions:
     names = classifier.class_names
     return Predictions(
         class_names=names,

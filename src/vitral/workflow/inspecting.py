@@ -11,7 +11,7 @@ import numpy as np
 from vitral.device import Compute
 from vitral.errors import UsageError
 from vitral.files import write_json
-from vitral.inference.embedder import placed
+from vitral.inference.forward import placed
 from vitral.inspection import (
     NormSummary,
     feature_components,

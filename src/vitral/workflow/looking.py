@@ -12,7 +12,7 @@ from vitral.device import Compute
 from vitral.errors import ImageError
 from vitral.images import Preprocessing
 from vitral.inference import Normalise
-from vitral.inference.embedder import in_threads
+from vitral.inference.stream import in_threads
 from vitral.inspection import Activations, activations, batch_size
 from vitral.model import VisionTransformer
 from vitral.runs.machine import usable_cores

@@ -303,7 +303,7 @@ def carry_out_probe(
 def _classifier(ready: ReadyProbe, checkpoint: Checkpoint) -> Classifier:
     compute = ready.compute
     model = checkpoint.model().to(compute.device, compute.dtype)
-    return Classifier(model, checkpoint.preprocessing, checkpoint.class_names, compute)
+    return Classifier.of(model, checkpoint.preprocessing, checkpoint.class_names, compute)
 
 
 @torch.inference_mode()

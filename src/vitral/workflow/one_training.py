@@ -57,7 +57,9 @@ def check_start(options: Options, resolve: Resolve) -> tuple[Compute, ViTConfig 
         raise UsageError("--model trains from scratch and --from goes on from weights: give one of them")
     compute = choose(options.device, options.precision)
     recipe = resolve(None)
-    config = new_config(options.model, recipe) if options.model is not None else None
+    config = None
+    if options.model is not None:
+        config = new_config(options.model, recipe, options.said.merge or 0)
     if options.weights is not None:
         find_source(options.weights)
     return compute, config
@@ -210,7 +212,7 @@ def carry_out_training(
     run_plan(plan, folder, tell, about=about, resume=resume)
     display.close()
     folder.update_run(notes=list(map(in_both, notes)))
-    classifier = Classifier(
+    classifier = Classifier.of(
         plan.model.eval(),
         plan.preprocessing,
         plan.data.class_names,

@@ -96,6 +96,20 @@ class Display:
             text = f"{self.texts['probes_fitted']} {self.words.number(done)}/{self.words.number(total)}"
             self._show(done, total, text)
 
+    def working(self, done: int, total: int, what: str) -> None:
+        """So much of something else is done; shown when it takes a while."""
+        if self.shown and monotonic() - self.began > QUIET_SECONDS:
+            self._show(done, total, f"{what} {done:,}/{total:,}")
+
+    def trying(self, done: int, total: int, what: str, seconds_left: float | None) -> None:
+        """So many of so many things tried, what is tried now, and how long it will take; else a line each."""
+        left = "" if seconds_left is None else f"{self.words.duration(seconds_left)} {self.texts['left']}"
+        text = "  ".join(part for part in (f"{done + 1}/{total}", what, left) if part)
+        if self.shown:
+            self._show(done, total, text)
+            if self.bar is None:
+                self.say(text)
+
     def passing(self, done: int, total: int, new: int, bad: int) -> None:
         """So many of so many files passed, of which so many were computed now, and so many could not be read.
 

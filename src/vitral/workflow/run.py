@@ -35,6 +35,8 @@ class Run:
         """metrics.jsonl, one dict an epoch."""
         return RunFolder(self.path).read_metrics()
 
-    def classifier(self, *, device: str = "auto", precision: str = "auto") -> Classifier:
+    def classifier(
+        self, *, backend: str = "auto", device: str = "auto", precision: str = "auto"
+    ) -> Classifier:
         """The trained model, ready to predict."""
-        return Classifier.load(self.path, device=device, precision=precision)
+        return Classifier.load(self.path, backend=backend, device=device, precision=precision)

@@ -11,7 +11,6 @@ import numpy as np
 from vitral.errors import UsageError, WeightsError
 from vitral.inference import Embedder
 from vitral.language import choose_language
-from vitral.weights import overrides_from, read_checkpoint
 from vitral.workflow.embedding import describe_making
 from vitral.workflow.parts import Made, count_rows, find_parts, read_description, read_vectors
 from vitral.workflow.progress import Display
@@ -23,6 +22,7 @@ def search(
     *,
     top: int = 10,
     weights: str | PathLike[str] | None = None,
+    backend: str = "auto",
     device: str = "auto",
     precision: str | None = None,
     language: str | None = None,
@@ -37,7 +37,7 @@ def search(
         image: what `Embedder.embed` takes.
         top: how many.
         weights: where the folder's WEIGHTS are now; None: where they were.
-        device: as for `Classifier.load`.
+        backend, device: as for `Classifier.load`.
         precision: the same; None: what the folder's vectors were computed in.
         language: "en" or "pt", of the bar.
         progress: whether to show one, on standard error, where it takes a while.
@@ -57,7 +57,9 @@ def search(
     made = read_description(place)
     if made is None:
         raise UsageError(f"{folder} holds no embeddings: write some with `vitral embed`")
-    embedder = _embedder(place, made, None if weights is None else os.fspath(weights), device, precision)
+    embedder = _embedder(
+        place, made, None if weights is None else os.fspath(weights), backend, device, precision
+    )
     query = embedder.embed([image])[0]
     query /= max(float(np.linalg.norm(query)), _TINY)
     parts = find_parts(place)
@@ -72,7 +74,7 @@ def search(
     return {
         "nearest": [{"path": path, "similarity": similarity} for path, similarity in best.found],
         "images": images,
-        "device": str(embedder.compute.device),
+        "device": embedder.device,
         "backend": embedder.backend,
         "precision": embedder.precision,
     }
@@ -94,24 +96,27 @@ class _Best:
         self.found = sorted(self.found + new, key=lambda one: -one[1])[: self.count]  # stable too
 
 
-def _embedder(folder: Path, made: Made, weights: str | None, device: str, precision: str | None) -> Embedder:
+def _embedder(
+    folder: Path, made: Made, weights: str | None, backend: str, device: str, precision: str | None
+) -> Embedder:
     """What made the folder's vectors, checked to be the same."""
     name = weights or made.weights
     if weights is None and os.path.isabs(name) and not os.path.exists(name):
         raise UsageError(f"the weights behind {folder} are no longer at {name}: say where, with --weights")
-    said = {key: tuple(value) if isinstance(value, list) else value for key, value in made.said.items()}
-    overrides = overrides_from(said)
+    said: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in made.said.items()
+    }
     size = None if made.image_size is None else (made.image_size[0], made.image_size[1])
-    checkpoint = read_checkpoint(name, overrides, size)
-    own_pool = checkpoint.config.pool == made.pool
-    embedder = Embedder.of(
-        checkpoint,
-        pool=None if own_pool else made.pool,
+    embedder = Embedder.load(
+        name,
+        pool=None if made.architecture.get("pool") == made.pool else made.pool,
+        backend=backend,
         device=device,
         precision=precision or made.precision,
         image_size=size,
+        **said,
     )
-    now = describe_making(name, checkpoint, overrides, size, embedder)
+    now = describe_making(name, said, size, embedder)
     difference = made.difference(replace(now, precision=made.precision))
     if difference is not None:
         raise WeightsError(

@@ -48,8 +48,10 @@ class Start:
     new_head: bool = True
 
 
-def new_config(name: str, recipe: Recipe) -> ViTConfig:
+def new_config(name: str, recipe: Recipe, merge: int = 0) -> ViTConfig:
     """The architecture of a MODEL as a recipe wants it, channels and classes left as they are.
+
+    So many patches are merged away in every layer.
 
     Raises:
         UsageError: no such MODEL.
@@ -59,7 +61,7 @@ def new_config(name: str, recipe: Recipe) -> ViTConfig:
     for key in ("pool", "position_embedding", "image_size"):
         if getattr(recipe, key):
             changes[key] = getattr(recipe, key)
-    return config_for(name, **changes)
+    return config_for(name, merge=merge, **changes)
 
 
 def start_anew(
