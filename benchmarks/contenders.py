@@ -1,6 +1,7 @@
 """The contestants of `inference.py`, what all of them do, and what one of them is when it is ready."""
 
 import importlib.util
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -102,7 +103,8 @@ class Task:
         device: cpu or cuda.
         threads: that compute, one a core.
         batch_sizes: of the throughput.
-        files: the photographs, in the order in which they are to be named.
+        photos: photographs, each once.
+        count: how many files are to be named from disk: the photographs, again and again.
     """
 
     folder: Path
@@ -111,15 +113,21 @@ class Task:
     device: str
     threads: int
     batch_sizes: tuple[int, ...]
-    files: tuple[str, ...]
+    photos: tuple[str, ...]
+    count: int
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files to be named, in their order."""
+        return tuple(itertools.islice(itertools.cycle(self.photos), self.count))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"folder": str(self.folder)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        sizes, files = tuple(content["batch_sizes"]), tuple(content["files"])
-        return cls(**{**content, "folder": Path(content["folder"]), "batch_sizes": sizes, "files": files})
+        tuples = {name: tuple(content[name]) for name in ("batch_sizes", "photos")}
+        return cls(**{**content, **tuples, "folder": Path(content["folder"])})
 
 
 @dataclass(frozen=True)

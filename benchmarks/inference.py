@@ -80,7 +80,8 @@ def main() -> int:
     document["settings"] = {
         "rounds": max(map(len, turns.values()), default=0),
         "seconds_a_figure": options.seconds_a_figure,
-        "files": len(task.files),
+        "files": task.count,
+        "photos": len(task.photos),
         "threads": task.threads,
         "batch_sizes": task.batch_sizes,
     }
@@ -98,9 +99,10 @@ def make_task(folder: Path, device: str, options: argparse.Namespace) -> Task:
     """The network in every format, photographs, and what everybody does with them, in a folder."""
     name = f"vit_{options.model}_patch16_224"
     architecture = write_weights(folder, name)
-    files = find_photos(options.photos, folder, options.files or FILES[device])
-    write_pixels(folder, files, BATCH_SIZES[device][0], architecture["image_size"])
-    task = Task(folder, name, architecture, device, usable_cores(), BATCH_SIZES[device], files)
+    photos = find_photos(options.photos, folder)
+    write_pixels(folder, photos, BATCH_SIZES[device][0], architecture["image_size"])
+    count = options.files or FILES[device]
+    task = Task(folder, name, architecture, device, usable_cores(), BATCH_SIZES[device], photos, count)
     write_json(folder / TASK, task.to_dict())
     return task
 

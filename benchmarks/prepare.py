@@ -14,6 +14,7 @@ from libraries import load_vitral, read_by_hand, timm_model, vit_pytorch_model
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
 DRAWN = 40  # photographs, where there are none
+MOST = 300  # photographs that are read
 PIXELS = "pixels.npy"  # of a batch of photographs, uint8 (batch, height, width, 3)
 
 
@@ -39,16 +40,16 @@ def write_weights(folder: Path, model: str) -> dict[str, int]:
     return sizes | {name: getattr(config, name) for name in fields}
 
 
-def find_photos(photos: Path | None, folder: Path, count: int) -> tuple[str, ...]:
-    """So many files, those of a folder again and again, or drawn ones where there is no folder."""
+def find_photos(photos: Path | None, folder: Path) -> tuple[str, ...]:
+    """The images of a folder, at most `MOST`; drawn ones where none is named and there are no photographs."""
     from vitral.images import walk_images
 
     if photos is None:
         photos = PHOTOS if PHOTOS.is_dir() else _drawn(folder / "photos")
-    files = sorted(map(str, walk_images(photos)))
+    files = sorted(map(str, walk_images(photos)))[:MOST]
     if not files:
         raise SystemExit(f"error: {photos} holds no images: name another folder with --photos")
-    return tuple(itertools.islice(itertools.cycle(files), count))
+    return tuple(files)
 
 
 def write_pixels(folder: Path, files: Sequence[str], batch: int, size: int) -> None:
@@ -77,7 +78,7 @@ def _export_calibrated(task: Task) -> None:
     if "export" not in COMMANDS:
         raise LeftOut("this vitral has no `vitral export`")
     data = task.folder / "calibration"
-    for index, file in enumerate(dict.fromkeys(task.files)):
+    for index, file in enumerate(task.photos):
         place = data / f"class {index % 2}"
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, place)
@@ -127,7 +128,7 @@ def _openvino(task: Task, precision: str) -> None:
     if precision == "int8":
         import nncf
 
-        photos = [read_by_hand(photo, size)[None] for photo in dict.fromkeys(task.files)]
+        photos = [read_by_hand(photo, size)[None] for photo in task.photos]
         quantised: Any = nncf.quantize(
             openvino.Core().read_model(file),
             nncf.Dataset(photos),
