@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vitral.cli.app import main
+from vitral.cli.app import build_app, main
 from vitral.data import open_data
 from vitral.errors import DataError, UsageError
 from vitral.inference import Classifier
@@ -23,6 +23,7 @@ from vitral.workflow.candidates import Candidate
 from vitral.workflow.measuring import Task
 from vitral.workflow.progress import Display
 from vitral.workflow.trials import Bench, Trial, drawn
+from vitral.workflow.tuning import usage_of
 from vitral.workflow.tuning_search import Search, Wanted
 
 MakeFolder = Callable[..., Path]
@@ -199,6 +200,31 @@ def test_the_document_is_the_file_and_its_commands_can_be_typed(
     assert main([*words[1:], "--json"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
     assert answer["probability"] == pytest.approx(classifier.predict(image).probability, abs=1e-4)
+
+
+def test_a_file_in_int8_is_fitted_to_what_the_run_learned_from() -> None:
+    """Every option that is to be typed exists, and a name with a space stays one word."""
+    config = config_for("vit_tiny_patch16_224")
+    best = {"backend": "openvino", "precision": "int8", "merge": 4, "image_size": [160, 192]}
+    found = {
+        "candidates": [best],
+        "recommended": 0,
+        "max_drop": 0.5,
+        "name": "my food",
+        "weights": "my food",
+    }
+    usage = usage_of(found, config, "cpu", {"mean": (0.5, 0.25, 1.0)}, {"calibrate": "my photos"})
+    assert usage["predict"] == (
+        "vitral predict 'my food' IMAGE --backend openvino --precision int8 --image-size 160x192 "
+        "--mean 0.5,0.25,1.0 --merge 4 --device cpu"
+    )
+    assert usage["export"] == (
+        "vitral export 'my food' my-food.xml --format openvino --precision int8 --image-size 160x192 "
+        "--mean 0.5,0.25,1.0 --merge 4 --calibrate 'my photos' --max-drop 0.5"
+    )
+    for command in usage.values():
+        build_app().parse_args(shlex.split(command)[1:])
+    assert "--calibrate DATA" in usage_of(found, config, "auto", {})["export"]
 
 
 def test_without_validation_the_test_images_are_taken_and_it_is_said(

@@ -25,7 +25,7 @@ from vitral.runs import RunFolder, machine, versions
 from vitral.weights import Checkpoint
 from vitral.workflow.candidates import Candidate, pairs
 from vitral.workflow.measuring import Task, other_images, own_images
-from vitral.workflow.options import columns_of
+from vitral.workflow.options import columns_of, read_options
 from vitral.workflow.progress import Display
 from vitral.workflow.trials import Bench, drawn
 from vitral.workflow.tuning_search import Search, Wanted
@@ -139,7 +139,7 @@ def tune(
         "versions": versions(),
         "files": {"numbers": str(folder / NUMBERS), "figure": str(folder / FIGURE)},
     }
-    found["usage"] = _usage(found, config, device, said)
+    found["usage"] = usage_of(found, config, device, said, _taught(weights))
     found["seconds"] = round(monotonic() - began, 1)
     write_tuning(folder / FIGURE, found, spoken)
     write_json(folder / NUMBERS, found)
@@ -254,27 +254,48 @@ def _notes(task: Task, images: int, checkpoint: Checkpoint) -> list[str]:
     return notes
 
 
-def _usage(
-    found: Mapping[str, Any], config: ViTConfig, device: str, said: Mapping[str, Any]
+def usage_of(
+    found: Mapping[str, Any],
+    config: ViTConfig,
+    device: str,
+    said: Mapping[str, Any],
+    taught: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """What to type to use what is recommended."""
+    """What to type to use what is recommended: "predict", and "export" for a file to deploy.
+
+    Args:
+        found: what tune.json holds.
+        config: of the network itself.
+        device, said: as for `tune`.
+        taught: DATA that the run learned from, as options of `vitral export`; an int8 file is fitted to it.
+    """
     best = found["candidates"][found["recommended"]]
-    ending, asked = FORMATS[best["backend"]], dict(said)
     options = {"precision": best["precision"]}
-    if best["merge"] != config.merge:
-        asked["merge"] = best["merge"]
     if tuple(best["image_size"]) != config.image_size:
         options["image_size"] = size_text(best["image_size"])
-    options |= {name: _word(value) for name, value in asked.items()}
-    name = re.sub(r"[^\w.]+", "-", found["name"]).strip("-.") or "network"
+    merge = {"merge": best["merge"]} if best["merge"] != config.merge else {}
+    options |= {name: _word(value) for name, value in {**said, **merge}.items()}
     predict = {"backend": best["backend"]} | options
     if device != "auto":
         predict["device"] = device
     export = {"format": best["backend"]} | options
+    if best["precision"] == "int8":
+        export |= dict(taught or {"calibrate": "DATA"}) | {"max_drop": f"{found['max_drop']:g}"}
+    name = re.sub(r"[^\w.]+", "-", found["name"]).strip("-.") or "network"
     return {
         "predict": _command("predict", found["weights"], "IMAGE", predict),
-        "export": _command("export", found["weights"], f"{name}.{ending}", export),
+        "export": _command("export", found["weights"], f"{name}.{FORMATS[best['backend']]}", export),
     }
+
+
+def _taught(weights: str) -> dict[str, str] | None:
+    """What a run learned from, as options of `vitral export`; None of other WEIGHTS."""
+    folder = RunFolder(Path(weights))
+    if not folder.exists():
+        return None
+    options, _ = read_options(folder)
+    said = {"calibrate": options.data, "columns": options.columns, "data_root": options.data_root}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _command(command: str, weights: str, what: str, options: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from vitral.workflow.trials import BATCH_SECONDS, SINGLE_SECONDS, TURNS, Bench, 
 
 # So many pairs of backend and precision are tried with merging and smaller images, the fastest of their front.
 MOST_PAIRS = 3
-# What another one is not at least so many times as fast as is near the front: first looks at speed are rough.
+# What no other one beats by so many times its speed is near the front, and takes turns: first looks are rough.
 NEAR = 1.1
 # The share of memory that the weights of networks may fill while their speed is measured in turns.
 MEMORY_SHARE = 1 / 4
@@ -98,11 +98,11 @@ class Search:
         own = dict.fromkeys([self.reference, self.default, *plain])
         likely = (len(own) + 1) // 2  # that so many of them are on the front
         self._try(own, min(MOST_PAIRS, likely) * (len(counts) + len(sizes) + together // 2))
-        fast = [trial.candidate for trial in self._front(NEAR)][:MOST_PAIRS]
+        fast = [trial.candidate for trial in self._front()][:MOST_PAIRS]
         one_change = [replace(one, merge=count) for one in fast for count in counts]
         one_change += [replace(one, image_size=size) for one in fast for size in sizes]
         self._try(one_change, len(fast) * together // 2, said=True)
-        small = [trial.candidate for trial in self._front(NEAR) if trial.candidate in one_change]
+        small = [trial.candidate for trial in self._front() if trial.candidate in one_change]
         both = [
             replace(one, merge=count)
             for one in small
