@@ -115,5 +115,10 @@ def test_lines_say_what_to_type(found: dict[str, Any]) -> None:
         "vitral export food food.xml",
         "food/tune/tune.png",
     ]
+    found["recommended"] = found["default"]
+    assert (
+        "the fastest that loses at most 0.5 points is today's default: onnx fp32, 224 px, 0.0 points"
+        in tuning_lines(found, "en")
+    )
     assert "fora: torch fp16, 224 px: é para GPUs" in list(tuning_lines(found, "pt"))
     assert name_of(found["candidates"][0], tuning_wording("pt")) == "openvino int8, fusão 4, 96x128 px"

@@ -44,8 +44,9 @@ def trained(photos: Path, tiny: dict[str, Any], tmp_path_factory: pytest.TempPat
 class FakeBench:
     """Stands for a `Bench`: candidates whose right answers and seconds are known."""
 
-    def __init__(self, known: dict[Candidate, tuple[int, float]]) -> None:
+    def __init__(self, known: dict[Candidate, tuple[int, float]], slow: str) -> None:
         self.known, self.batch, self.device = known, 10, "cpu"
+        self.slow = slow  # a precision that is ten times as slow as it seems at first
         self.tried: list[Candidate] = []
         self.in_turns: list[Candidate] = []
         sample = SimpleNamespace(labels=(0,), group="")
@@ -75,7 +76,8 @@ class FakeBench:
         turn(0)
         for trial in trials:
             self.in_turns.append(trial.candidate)
-            trial.batches, trial.singles = [self.seen(trial.candidate)[1]], [0.001]
+            times = 10 if trial.candidate.precision == self.slow else 1
+            trial.batches, trial.singles = [times * self.seen(trial.candidate)[1]], [0.001]
 
 
 TORCH_32 = Candidate("torch", "fp32", 0, (224, 224))
@@ -83,8 +85,8 @@ OPENVINO_32 = Candidate("openvino", "fp32", 0, (224, 224))
 OPENVINO_8 = Candidate("openvino", "int8", 0, (224, 224))
 
 
-def search(**wanted: Any) -> tuple[Search, FakeBench]:
-    bench = FakeBench({TORCH_32: (180, 10.0), OPENVINO_32: (180, 5.0), OPENVINO_8: (176, 2.0)})
+def search(slow: str = "", **wanted: Any) -> tuple[Search, FakeBench]:
+    bench = FakeBench({TORCH_32: (180, 10.0), OPENVINO_32: (180, 5.0), OPENVINO_8: (176, 2.0)}, slow)
     pairs = [(one.backend, one.precision) for one in bench.known]
     done = Search(
         bench,  # type: ignore[arg-type]
@@ -142,6 +144,17 @@ def test_only_what_is_on_the_front_is_tried_further(extras: Path) -> None:
         assert faster["images_per_second"] > slower["images_per_second"]
         assert faster["accuracy"] < slower["accuracy"]
     assert {TORCH_32, OPENVINO_32, OPENVINO_8} <= set(bench.in_turns)
+
+
+def test_what_turns_out_to_be_on_the_front_takes_turns_as_well(extras: Path) -> None:
+    """Small images in fp32 are beaten by int8 at first sight, and int8 turns out to be slow when they take turns."""
+    done, bench = search(merging=(3,), slow="int8", max_drop=100)
+    small = replace(OPENVINO_32, image_size=(160, 160))
+    assert (bench.in_turns.count(small), bench.in_turns.count(OPENVINO_8)) == (1, 2)
+    found = done.document()
+    assert all(one["in_turns"] for one in found["candidates"] if one["front"])
+    best = found["candidates"][found["recommended"]]
+    assert (best["precision"], best["image_size"]) == ("fp32", [160, 160])
 
 
 def test_no_time_leaves_out_what_was_not_tried_and_says_so(extras: Path) -> None:

@@ -38,6 +38,8 @@ ENGLISH = {
     "interval": "{value} ({low} to {high})",
     "fastest": "the fastest that loses at most {points} points: {name}, {times} times as fast as today's default, "
     "{difference} points",
+    "fastest_default": "the fastest that loses at most {points} points is today's default: {name}, "
+    "{difference} points",
     "not_shown": "{count} more that others beat is in {file}|{count} more that others beat are in {file}",
     "left_out": "left out: {name}: {reason}",
     "more": "{count} more to try: about {duration}",
@@ -72,6 +74,8 @@ PORTUGUESE = {
     "interval": "{value} ({low} a {high})",
     "fastest": "a mais rápida que perde no máximo {points} pontos: {name}, {times} vezes a velocidade do padrão de "
     "hoje, {difference} pontos",
+    "fastest_default": "a mais rápida que perde no máximo {points} pontos é o padrão de hoje: {name}, "
+    "{difference} pontos",
     "not_shown": "mais {count}, superada por outras, está em {file}|"
     "mais {count}, superadas por outras, estão em {file}",
     "left_out": "fora: {name}: {reason}",
@@ -141,7 +145,7 @@ def tuning_table(found: Mapping[str, Any], language: Language) -> tuple[list[str
                 "–" if is_reference else words.say("interval", value=difference, low=low, high=high),
                 "–" if is_reference else words.percent(one["changed"]),
                 rate_text(one["images_per_second"], words),
-                "–" if one["latency_ms"] is None else words.significant(round(one["latency_ms"], 1)),
+                latency_text(one["latency_ms"], words),
                 ", ".join(words[role] for role in roles_of(found, place)),
             ]
         )
@@ -159,7 +163,7 @@ def tuning_lines(found: Mapping[str, Any], language: Language) -> Iterator[str]:
     best, default = (found["candidates"][found[role]] for role in ("recommended", "default"))
     times = best["images_per_second"] / default["images_per_second"]
     yield words.say(
-        "fastest",
+        "fastest_default" if best is default else "fastest",
         points=words.significant(found["max_drop"]),
         name=name_of(best, words),
         times=words.number(times, 1),
@@ -172,3 +176,10 @@ def tuning_lines(found: Mapping[str, Any], language: Language) -> Iterator[str]:
 def rate_text(rate: float, words: Wording) -> str:
     """Images a second: `231`, `8.4`."""
     return words.number(rate, 0 if rate >= 20 else 1)
+
+
+def latency_text(milliseconds: float | None, words: Wording) -> str:
+    """Milliseconds for one image: `36.6`, `0.42`; – where they were not measured."""
+    if milliseconds is None:
+        return "–"
+    return words.number(milliseconds, 1 if milliseconds >= 1 else 2)

@@ -20,8 +20,9 @@ from vitral.workflow.candidates import Candidate
 from vitral.workflow.measuring import Task, evaluate_answers
 from vitral.workflow.starting import as_network_takes
 
-# Batches that are timed when a candidate is tried, each beside one of the yardstick's; two before them prepare it.
-WARM_UP, TIMED = 2, 5
+# Batches that are timed when a candidate is tried, each beside one of the yardstick's, and seconds that they take at
+# least; two before them prepare it.
+WARM_UP, TIMED, LOOK_SECONDS = 2, 5, 0.5
 # Turns that candidates take when their speed is measured, and seconds of batches and of single images in each.
 TURNS, BATCH_SECONDS, SINGLE_SECONDS = 5, 0.5, 0.25
 
@@ -97,7 +98,9 @@ class Bench:
         )
         evaluation = evaluate_answers(self.task, answers, classifier.class_names, classifier.thresholds)
         full, beside = self._full_batch(classifier), self._full_batch(self.yardstick)
-        times = [(_timed(classifier, full), _timed(self.yardstick, beside)) for _ in range(WARM_UP + TIMED)]
+        times: list[tuple[float, float]] = []
+        while len(times) < WARM_UP + TIMED or sum(map(sum, times)) < LOOK_SECONDS:
+            times.append((_timed(classifier, full), _timed(self.yardstick, beside)))
         mine, others = (median(column) for column in zip(*times[WARM_UP:], strict=True))
         return Trial(candidate, answers, evaluation, mine / others, monotonic() - began)
 

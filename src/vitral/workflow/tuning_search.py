@@ -218,8 +218,9 @@ class Search:
         return sorted(front, key=lambda trial: (not self._within(trial), self._batch_seconds(trial)))
 
     def _take_turns(self) -> None:
-        near = [trial.candidate for trial in self._front(NEAR)]
-        chosen = list(dict.fromkeys([self.reference, self.default, *near]))
+        """Measure speeds in turns, and again with what is then found on the front, until all of that was measured."""
+        chosen = dict.fromkeys([self.reference, self.default])
+        chosen |= dict.fromkeys(trial.candidate for trial in self._front(NEAR))
         parameters = summarise(self.bench.checkpoint.config).parameters
         kept = int(MEMORY_SHARE * usable_memory() / (4 * parameters))
         words = tuning_wording(self.display.language)
@@ -227,9 +228,14 @@ class Search:
         def turn(done: int) -> bool:
             left = (TURNS - done) * len(chosen) * (BATCH_SECONDS + SINGLE_SECONDS)
             self.display.trying(done, TURNS, words["turns"], left)
-            return done == 0 or not self._is_late()
+            return not self._is_late() or not self.trials[self.default].batches
 
-        self.bench.take_turns([self.trials[one] for one in chosen], kept, turn)
+        while True:
+            self.bench.take_turns([self.trials[one] for one in chosen], kept, turn)
+            new = [trial.candidate for trial in self._front() if not trial.batches]
+            if not new or self._is_late():
+                return
+            chosen |= dict.fromkeys(new)
 
     def _batch_seconds(self, trial: Trial) -> float:
         """Of what took turns the median; of others as many times the default's as when they were tried."""
