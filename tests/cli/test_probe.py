@@ -7,14 +7,7 @@ import pytest
 
 from vitral.cli.app import main
 
-Capture = pytest.CaptureFixture[str]
-
-
-def call(capsys: Capture, *words: object, status: int = 0) -> tuple[str, str]:
-    capsys.readouterr()
-    assert main([str(word) for word in words]) == status
-    printed = capsys.readouterr()
-    return printed.out, printed.err
+from .calling import Capture, call
 
 
 @pytest.fixture(scope="module")

@@ -116,6 +116,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "entry.json says nothing": damage("{}"),
     "entry.json names no files": say_another("files", {}),
     "entry.json names files in a list": say_another("files", ["network.xml"]),
+    "entry.json names all files in a list": say_another("files", ["network.bin", "network.xml"]),
     "entry.json names a file elsewhere": say_another("files", {"../../secret": "0"}),
     "entry.json is of something else": say_another("made_of", OTHER),
     "all gone but the folder": lambda entry: [file.unlink() for file in entry.iterdir()],

@@ -1,7 +1,7 @@
 """A trained classifier: the network, its preprocessing and its class names, from a path to an answer. No torch."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -10,13 +10,12 @@ import numpy as np
 
 from vitral.errors import ImageError
 from vitral.images import Preprocessing
-from vitral.inference.backends import Backend
-from vitral.inference.loading import Request, open_backend, open_torch
+from vitral.inference.loaded import Loaded
+from vitral.inference.loading import Request, open_backend
 from vitral.inference.stream import READERS, in_batches
 
 if TYPE_CHECKING:
     from vitral.device import Compute
-    from vitral.inference.backends.torch import TorchBackend
     from vitral.inference.embedder import Embedder
     from vitral.inference.explainer import Explainer
     from vitral.inference.explanation import Explanation
@@ -82,23 +81,18 @@ def certainty(probabilities: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Classifier:
+class Classifier(Loaded):
     """A network that names what an image shows. `Classifier.load` makes one.
 
     Args:
-        network: what runs it, see `vitral.inference.backends.Backend`; gives probabilities.
-        preprocessing: what images go through on their way to it.
+        network, preprocessing, request: see `Loaded`; the network gives probabilities.
         class_names: one for each probability.
         thresholds: the probability of each class from which on an image has it, where an image may have several
             classes or none (multi-label); None where it has exactly one.
-        request: what it was loaded by, to have the same network in torch when that is needed.
     """
 
-    network: Backend
-    preprocessing: Preprocessing
     class_names: tuple[str, ...]
     thresholds: tuple[float, ...] | None = None
-    request: Request | None = field(default=None, repr=False)
 
     @classmethod
     def load(
@@ -141,7 +135,7 @@ class Classifier:
             said=said,
         )
         network, about = open_backend(request)
-        return cls(network, about.preprocessing, about.class_names, about.thresholds, request)
+        return cls(network, about.preprocessing, about.class_names, about.thresholds, request=request)
 
     @classmethod
     def of(
@@ -163,40 +157,6 @@ class Classifier:
     def multi_label(self) -> bool:
         """Whether it answers yes or no to each class, rather than with one of them."""
         return self.thresholds is not None
-
-    @property
-    def backend(self) -> str:
-        """What runs the network: torch, openvino or onnx."""
-        return self.network.name
-
-    @property
-    def precision(self) -> str:
-        """What the network computes in: fp32, bf16, fp16 or int8."""
-        return self.network.precision
-
-    @property
-    def device(self) -> str:
-        """Where it computes: cpu, cuda:0 or mps."""
-        return self.network.device
-
-    @property
-    def reason(self) -> str:
-        """Why this backend in this precision."""
-        return self.network.reason
-
-    @property
-    def model(self) -> "VisionTransformer":
-        """The network itself, in torch: the one that runs, or else the same, read when it is first asked for.
-
-        Raises:
-            UsageError: the classifier is an exported file, which has none.
-        """
-        return self._torch.model
-
-    @property
-    def compute(self) -> "Compute":
-        """Where `model` lies, and in which precision."""
-        return self._torch.compute
 
     @overload
     def predict(self, images: list[Any]) -> list[Prediction]: ...
@@ -298,12 +258,3 @@ class Classifier:
         if self.backend == "torch" or self.request is None:
             return Embedder.of(self.model, self.preprocessing, self.compute)
         return Embedder.of_request(replace(self.request, vectors=True))
-
-    @cached_property
-    def _torch(self) -> "TorchBackend":
-        from vitral.inference.backends.torch import TorchBackend
-
-        if isinstance(self.network, TorchBackend):
-            return self.network
-        assert self.request is not None
-        return open_torch(self.request)[0]

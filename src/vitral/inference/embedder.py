@@ -1,8 +1,7 @@
 """Images to vectors: what a network makes of an image before its head."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from vitral.errors import ImageError
 from vitral.images import Preprocessing
-from vitral.inference.backends import Backend
-from vitral.inference.loading import Request, open_backend, open_torch
+from vitral.inference.loaded import Loaded
+from vitral.inference.loading import Request, open_backend
 from vitral.inference.stream import READERS, in_batches
 from vitral.model import ViTConfig
 
@@ -21,25 +20,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Embedder:
+class Embedder(Loaded):
     """A network that turns an image into a vector; it needs no classifier. `Embedder.load` makes one.
 
     The vector is y of equation 4, what a head would see: `VisionTransformer.pool` of the tokens after the final norm,
     as it is, of no particular length.
 
     Args:
-        network: what runs it, see `vitral.inference.backends.Backend`; gives vectors.
-        preprocessing: what images go through on their way to it.
+        network, preprocessing, request: see `Loaded`; the network gives vectors.
         config: its architecture.
         pooling: how the vector comes from the tokens, see `VisionTransformer.pool`.
-        request: what it was loaded by, to have the same network in torch when that is needed.
     """
 
-    network: Backend
-    preprocessing: Preprocessing
     config: ViTConfig
     pooling: str
-    request: Request | None = field(default=None, repr=False)
 
     @classmethod
     def load(
@@ -84,7 +78,7 @@ class Embedder:
         """The same of what is asked for."""
         network, about = open_backend(request)
         config = ViTConfig.from_dict(dict(about.architecture))
-        return cls(network, about.preprocessing, config, request.pool or config.pool, request)
+        return cls(network, about.preprocessing, config, request.pool or config.pool, request=request)
 
     @classmethod
     def of(cls, model: "VisionTransformer", preprocessing: Preprocessing, compute: "Compute") -> Self:
@@ -95,39 +89,9 @@ class Embedder:
         return cls(TorchBackend(model, preprocessing, compute, pool=pool), preprocessing, model.config, pool)
 
     @property
-    def backend(self) -> str:
-        """What runs the network: torch, openvino or onnx."""
-        return self.network.name
-
-    @property
-    def precision(self) -> str:
-        """What the network computes in: fp32, bf16, fp16 or int8."""
-        return self.network.precision
-
-    @property
-    def device(self) -> str:
-        """Where it computes: cpu, cuda:0 or mps."""
-        return self.network.device
-
-    @property
-    def reason(self) -> str:
-        """Why this backend in this precision."""
-        return self.network.reason
-
-    @property
     def dim(self) -> int:
         """The length of a vector."""
         return self.config.feature_dim * (2 if self.pooling == "token_average" else 1)
-
-    @cached_property
-    def model(self) -> "VisionTransformer":
-        """The network itself, in torch: the one that runs, or else the same, read when it is first asked for."""
-        from vitral.inference.backends.torch import TorchBackend
-
-        if isinstance(self.network, TorchBackend):
-            return self.network.model
-        assert self.request is not None
-        return open_torch(self.request)[0].model
 
     def embed(self, images: Any) -> np.ndarray:
         """The vectors of images.

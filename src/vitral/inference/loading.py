@@ -132,10 +132,7 @@ def _prepared(request: Request, backend: str, reason: str) -> Any:
     """The network by OpenVINO or ONNX Runtime, kept from an earlier time or built now."""
     from vitral.weights.source import find_source
 
-    if backend == "openvino":
-        from vitral.inference.backends import openvino as runtime
-    else:
-        from vitral.inference.backends import onnx as runtime
+    runtime = _runtime(backend)
     source = find_source(request.weights)
     check_installed(backend)
     with ThreadPoolExecutor(1) as beside:  # hashing and importing each take their time
@@ -197,12 +194,8 @@ def _from_file(request: Request) -> tuple[Backend, Description]:
         raise UsageError(
             f"{request.weights} was exported with its image size and all else: leave these options out"
         )
-    if own == "openvino":
-        from vitral.inference.backends import openvino as runtime
-    else:
-        from vitral.inference.backends import onnx as runtime
-    runtime_network = runtime.load_file(Path(request.weights))
-    description = runtime_network.description
+    network = _runtime(own).load_file(Path(request.weights))
+    description = network.description
     if request.precision not in ("auto", description.precision):
         raise UsageError(
             f"{request.weights} computes in {description.precision}: leave out --precision {request.precision}"
@@ -210,4 +203,9 @@ def _from_file(request: Request) -> tuple[Backend, Description]:
     if bool(description.class_names) == request.vectors:
         has = "a classifier" if request.vectors else "no classifier"
         raise UsageError(f"{request.weights} has {has}: name WEIGHTS instead of an exported file")
-    return runtime_network, description
+    return network, description
+
+
+def _runtime(backend: str) -> Any:
+    """The module of a backend that runs graphs."""
+    return import_module(f"vitral.inference.backends.{backend}")

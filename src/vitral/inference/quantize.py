@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitral.errors import UsageError, VitralError
+from vitral.inference.backends.openvino import compile_graph
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -96,14 +97,15 @@ def quantise(
     """
     nncf = _nncf()
     tell = progress or _nothing
-    images = _evenly(_joined(calibration), CALIBRATION_IMAGES)
+    images = _joined(calibration)
+    images = images[evenly(len(images), CALIBRATION_IMAGES)]
     check = _Check(model, images, labelled, tell)
     whole = _statically(nncf, model, images, tell)
     tried = check(whole, "int8")
     if tried.drop <= max_drop:
         return tried
     compressed = compress(model)
-    ranking = _ranking(model, whole, _evenly(images, RANKED_ON))
+    ranking = _ranking(model, whole, images[evenly(len(images), RANKED_ON)])
 
     def stepped_back(count: int) -> Quantised:
         kept = tuple(ranking[:count])
@@ -166,18 +168,19 @@ class _Check:
             counts = f"{len(self.pixels)} images have {len(self.labels)} labels"
             raise UsageError(f"{counts}: give one label an image")
         self.tell = tell
-        self.before = self._top(model, "fp32")
+        self.before = self._top(model, "fp32", "fp32")
 
     def __call__(self, model: "Model", what: str, kept: tuple[str, ...] = ()) -> Quantised:
-        after = self._top(model, what)
+        after = self._top(model, "int8", what)
         agreement = float((self.before == after).mean())
         if self.labels is None:
             return Quantised(model, len(after), None, None, agreement, kept)
         right = [float((top == self.labels).mean()) for top in (self.before, after)]
         return Quantised(model, len(after), right[0], right[1], agreement, kept)
 
-    def _top(self, model: "Model", what: str) -> np.ndarray:
-        run, total = _compiled(model), len(self.pixels)
+    def _top(self, model: "Model", precision: str, what: str) -> np.ndarray:
+        """The most probable class of each image, computed as it will be."""
+        run, total = compile_graph(model, precision), len(self.pixels)
         tops = []
         for start in range(0, total, BATCH):
             tops.append(run([self.pixels[start : start + BATCH]])[0].argmax(axis=1))
@@ -250,7 +253,7 @@ def _ranking(model: "Model", quantised: "Model", images: np.ndarray) -> list[str
         errors.append(operations.reduce_mean(share, every, False))
         groups.append(group_of(op.friendly_name, op.get_type_name()))
     probe: Any = openvino.Model(errors, exact.get_parameters())  # pyright: ignore[reportGeneralTypeIssues]
-    found = _compiled(probe)([images])
+    found = compile_graph(probe, "fp32")([images])
     worst: dict[str, float] = {}
     for place, group in enumerate(groups):
         worst[group] = max(worst.get(group, 0.0), float(found[place]))
@@ -330,11 +333,9 @@ def _joined(batches: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate(taken)
 
 
-def _evenly(images: np.ndarray, most: int) -> np.ndarray:
-    """At most so many, from begin to end: images often stand class by class."""
-    if len(images) <= most:
-        return images
-    return images[np.linspace(0, len(images) - 1, most).round().astype(int)]
+def evenly(count: int, most: int) -> np.ndarray:
+    """Places of at most so many of `count` images, from begin to end: images often stand class by class."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
 
 
 def _group_size(model: "Model") -> int:
@@ -350,15 +351,8 @@ def _carry(model: "Model", group_size: int) -> None:
     model.set_rt_info(str(group_size), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
 
 
-def _compiled(model: "Model") -> Any:
-    import openvino
-
-    how = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    return openvino.Core().compile_model(model, "CPU", how)
-
-
 def _nncf() -> Any:
-    """nncf, without the package by which it would report each use to its makers over the network."""
+    """nncf, without the package by which it would report each use to its makers, also where others imported that."""
     telemetry = "openvino_telemetry"
     before = sys.modules.get(telemetry)
     sys.modules[telemetry] = None  # pyright: ignore[reportArgumentType]

@@ -1,5 +1,6 @@
 """Work that runs ahead in threads: images are read while the network computes."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from vitral.errors import ImageError
 from vitral.images import Preprocessing
 
 # Images a batch, and threads that read them.
-BATCH, READERS = 32, 2
+BATCH, READERS = 32, min(8, os.cpu_count() or 1)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

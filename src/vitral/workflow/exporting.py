@@ -14,6 +14,7 @@ from vitral.errors import DataError, UsageError
 from vitral.images import Preprocessing
 from vitral.inference.export import Calibration, Exported
 from vitral.inference.export import export as export_file
+from vitral.inference.quantize import evenly
 from vitral.runs import RunFolder
 from vitral.workflow.options import columns_of
 from vitral.workflow.starting import as_network_takes
@@ -114,9 +115,7 @@ def _calibration(
 
 def _evenly(samples: Sequence[Sample], most: int) -> list[Sample]:
     """At most so many, from begin to end: they stand class by class."""
-    if len(samples) <= most:
-        return list(samples)
-    return [samples[place] for place in np.linspace(0, len(samples) - 1, most).round().astype(int)]
+    return [samples[place] for place in evenly(len(samples), most)]
 
 
 def _pixels(data: LabelledImages, samples: Sequence[Sample], seen: Preprocessing) -> np.ndarray:

@@ -114,7 +114,8 @@ def _files(folder: Path, made_of: Mapping[str, str]) -> dict[str, str] | None:
     try:
         entry = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
         files = entry["files"]
-        if entry["made_of"] == dict(made_of) and {ENTRY, *files} == set(os.listdir(folder)):
+        listed = isinstance(files, dict) and {ENTRY, *files} == set(os.listdir(folder))
+        if listed and entry["made_of"] == dict(made_of):
             return files
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass

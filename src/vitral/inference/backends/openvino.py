@@ -72,7 +72,9 @@ def load_prepared(
         load=lambda folder: load_file(folder / NETWORK, because),
         build=lambda: build(precision),
         save=lambda model, folder: openvino.save_model(model, folder / NETWORK, compress_to_fp16=False),
-        start=lambda model: OpenVINOBackend(_compile(model, precision), described(model, NETWORK), because),
+        start=lambda model: OpenVINOBackend(
+            compile_graph(model, precision), described(model, NETWORK), because
+        ),
     )
 
 
@@ -87,7 +89,7 @@ def load_file(file: Path, reason: str = ASKED_FOR) -> OpenVINOBackend:
     try:
         model = _core().read_model(file)
         description = described(model, str(file))
-        return OpenVINOBackend(_compile(model, description.precision), description, reason)
+        return OpenVINOBackend(compile_graph(model, description.precision), description, reason)
     except RuntimeError as error:
         raise WeightsError(
             f"{file} is no network of OpenVINO's ({one_line(error)}): export it again"
@@ -96,7 +98,7 @@ def load_file(file: Path, reason: str = ASKED_FOR) -> OpenVINOBackend:
 
 def answers(model: "Model", pixels: np.ndarray) -> np.ndarray:
     """What a graph makes of pixels, in fp32."""
-    return next(iter(_compile(model, "fp32")([pixels]).values()))
+    return next(iter(compile_graph(model, "fp32")([pixels]).values()))
 
 
 def describe(model: "Model", description: Description) -> None:
@@ -157,7 +159,7 @@ def _measure_speed_up() -> float:
             product, operations.constant(np.full((768, 768), 1e-3, np.float32)), False, True
         )
     model: Any = openvino.Model([product], [tokens])  # pyright: ignore[reportGeneralTypeIssues]
-    requests = [_compile(model, precision).create_infer_request() for precision in ("fp32", "bf16")]
+    requests = [compile_graph(model, precision).create_infer_request() for precision in ("fp32", "bf16")]
     values, fastest = np.ones((512, 768), np.float32), [float("inf")] * 2
     for turn in range(12):
         for which, request in enumerate(requests):
@@ -168,7 +170,8 @@ def _measure_speed_up() -> float:
     return fastest[0] / fastest[1]
 
 
-def _compile(model: "Model", precision: str) -> "CompiledModel":
+def compile_graph(model: "Model", precision: str) -> "CompiledModel":
+    """A graph, compiled for this processor to compute in a precision."""
     if precision not in ("fp32", "bf16"):  # int8: this is of what stands beside and between its products
         precision, _ = fastest_precision()
     # Every core works on one batch: batches come one after the other.

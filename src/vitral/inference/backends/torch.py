@@ -1,6 +1,5 @@
 """Networks by torch itself, on any device, in any precision that the device has."""
 
-import logging
 import threading
 from typing import Any
 
@@ -15,8 +14,6 @@ from vitral.model import VisionTransformer
 
 # Batches of so many sizes are kept as CUDA graphs: usually a full one, the last of a folder, and a single image.
 MOST_GRAPHS = 4
-
-log = logging.getLogger("vitral")
 
 
 class TorchBackend:
