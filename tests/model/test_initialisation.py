@@ -114,3 +114,11 @@ def test_layers_are_drawn_independently(fresh):
     )
     q, k, v = first.attention.qkv.weight.split(192)
     assert torch.corrcoef(torch.stack([q.flatten(), k.flatten(), v.flatten()])).triu(1).abs().max() < 0.02
+
+
+def test_a_hybrids_unit_starts_as_its_shortcut():
+    """models_resnet.py: the last norm of a unit starts at scale 0, so what the unit adds is nothing."""
+    model = create_model("vit_base_r50_s16_224", layers=1).eval()
+    stage = model.embedding.stem.stages[0]
+    x = torch.rand(2, 256, 8, 8)
+    assert torch.equal(stage[1](x), x.relu())

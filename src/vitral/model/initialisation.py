@@ -51,8 +51,9 @@ def initialise(model: "VisionTransformer") -> None:
                 nn.init.normal_(table, std=0.02)
         elif isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
             module.reset_parameters()
-        if isinstance(module, Bottleneck):
-            nn.init.zeros_(module.norm3.weight)  # a unit starts as its shortcut
+    for module in model.modules():
+        if isinstance(module, Bottleneck):  # after its norms had their turn: a unit starts as its shortcut
+            nn.init.zeros_(module.norm3.weight)
     for name, token in model.embedding.named_parameters(recurse=False):
         nn.init.zeros_(token) if name == "class_token" else nn.init.normal_(token, std=0.02)
     if model.attention_pooling is not None:
