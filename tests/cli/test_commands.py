@@ -187,6 +187,18 @@ def test_predict_reads_bytes_from_standard_input(
     assert row == by_path | {"path": "-"}
 
 
+def test_no_bar_is_drawn_where_there_is_no_terminal(
+    run: Path, photos: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notebooks set FORCE_COLOR for the commands that they start; what is read through a pipe stays plain."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    photo = photos / "test" / "blue" / "00.png"
+    out, err = call(capsys, "predict", run, photo)
+    assert "blue" in out
+    assert "\x1b" not in err
+    assert "loading" not in err
+
+
 def test_predict_writes_files(run: Path, photos: Path, tmp_path: Path, capsys: Capture) -> None:
     words = ["predict", run, photos / "test", "--unsure-below", "0.999999"]
     out, _ = call(capsys, *words, "--output", tmp_path / "answers.csv")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rich
 import torch
 
 from vitral.errors import UsageError, VitralError
@@ -262,3 +263,15 @@ def test_a_result_says_what_was_lost() -> None:
     with_labels = Quantised(None, 200, 0.82, 0.815, 0.99)  # type: ignore[arg-type]
     assert with_labels.drop == pytest.approx(0.5)
     assert Quantised(None, 40, None, None, 0.975).drop == pytest.approx(2.5)  # type: ignore[arg-type]
+
+
+def test_a_notebook_is_shown_no_bars_of_nncf(
+    network: VisionTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    display = pytest.importorskip("IPython.display")
+    monkeypatch.setattr(display, "display", lambda *things, **_: shown.append(things))
+    monkeypatch.setattr(rich.get_console(), "is_jupyter", True)
+    compress(graph(network))
+    assert not shown
+    assert rich.get_console().is_jupyter

@@ -19,7 +19,7 @@ from vitral.model import VisionTransformer, create_model
 from vitral.training import RECIPES, Recipe
 from vitral.weights import Checkpoint, read_checkpoint, write_checkpoint
 from vitral.workflow import Run, train
-from vitral.workflow.starting import start_from, with_channels
+from vitral.workflow.starting import start_anew, start_from, with_channels
 
 KEEP = Recipe()  # asks for no size, no pooling
 
@@ -84,6 +84,18 @@ def test_weights_without_a_class_in_common_start_a_head_of_zeros(photos: Path, t
         assert "the head starts anew, at zero" in notice
         assert said in notice
         assert start.model(torch.zeros(1, 3, 16, 16)).shape == (1, 3)
+
+
+def test_a_recipes_head_bias_is_what_a_new_head_says_of_any_image(photos: Path, tmp_path: Path) -> None:
+    """big_vision's sigmoid recipes start at -10: every class is thought unlikely, and the first loss is small."""
+    data, recipe = open_data(photos), Recipe(head_bias=-10.0)
+    model = create_model("vit_mini_patch8_64", image_size=32, num_classes=2)
+    new = start_anew(model.config, data, recipe, seed=0)
+    tuned = start_from(checkpoint(tmp_path / "other", model, ("cat", "dog")), data, recipe, asked=())
+    for start in (new, tuned):
+        assert torch.equal(
+            start.model(torch.rand(2, 3, 32, 32)), torch.full((2, len(data.class_names)), -10.0)
+        )
 
 
 def test_a_recipes_size_applies_where_the_patches_divide_it(photos: Path, tmp_path: Path) -> None:

@@ -68,7 +68,11 @@ def _console(stderr: bool) -> "Console":
     from rich.console import Console
 
     # Class names and paths are not markup. Where no terminal sets the width, nothing needs to be folded.
-    console = Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    # Bars move in terminals alone, also where FORCE_COLOR asks for colours elsewhere, as notebooks do.
+    moving = sys.stderr.isatty() if stderr else None
+    console = Console(
+        stderr=stderr, force_terminal=moving, markup=False, highlight=False, emoji=False, soft_wrap=False
+    )
     if not console.is_terminal:
         console.width = 1000
     return console

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import rich
 
 from vitral.errors import UsageError, VitralError
 from vitral.inference.backends.openvino import compile_graph
@@ -371,13 +372,16 @@ def _nncf() -> Any:
 @contextmanager
 def _silently() -> Iterator[None]:
     """Without nncf's bars and remarks: standard output is for results."""
-    before = logging.root.manager.disable
+    before, console = logging.root.manager.disable, rich.get_console()
+    notebook = console.is_jupyter
     logging.disable(logging.WARNING)
+    console.is_jupyter = False  # a notebook's bars do not go through standard output
     try:
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        console.is_jupyter = notebook
         logging.disable(before)
 
 

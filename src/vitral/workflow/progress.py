@@ -1,5 +1,6 @@
 """What a person sees while vitral works: a live bar on standard error, in notebooks too, else a line an epoch."""
 
+import sys
 from collections import deque
 from importlib.util import find_spec
 from time import monotonic
@@ -36,7 +37,10 @@ class Display:
         self.texts, self.words = TEXTS[language], wording_of(language)
         self.shown = shown
         # Paths and class names are no markup; where no terminal sets the width, nothing needs to be folded.
-        self.console = console or Console(stderr=True, markup=False, highlight=False, emoji=False)
+        # Bars move in terminals alone, also where FORCE_COLOR asks for colours elsewhere.
+        self.console = console or Console(
+            stderr=True, force_terminal=sys.stderr.isatty(), markup=False, highlight=False, emoji=False
+        )
         if not self.console.is_terminal and not self.console.is_jupyter:
             self.console.width = 1000
         self.epochs = 0
