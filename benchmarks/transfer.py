@@ -2,8 +2,9 @@
 to the accuracy on the test images.
 
 The tutorial (learnpytorch.io, chapter 08) sends every image through the frozen backbone in every epoch, in fp32, with
-torchvision's model. vitral sends it through once, keeps what came out, and fits the head on that. Both get the same
-weights and the same images; neither finds anything kept from before.
+torchvision's model. vitral sends it through once, keeps what came out, and fits the head on that: in the precision that
+it takes by itself, and with `--int8` in int8 as well, where preparing the network counts too. All get the same weights
+and the same images; none finds anything kept from before.
 """
 
 import argparse
@@ -66,11 +67,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--method", default=None, help="of vitral probe; default: its own")
+    parser.add_argument("--int8", action="store_true", help="a row for --precision int8 (extra fast)")
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks/transfer.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         weights, origin = find_weights(options.weights, Path(folder))
         results: dict[str, list[dict[str, Any]]] = {"the tutorial's way": [], "vitral probe": [], "again": []}
+        if options.int8:
+            results["vitral probe, int8"] = []
         for repeat in range(options.repeats):
             kept = Path(folder) / f"cache-{repeat}"
             probe = [
@@ -87,10 +91,13 @@ def main() -> None:
             ]
             probe += ["--method", options.method] if options.method else []
             again = [*probe, "--output", str(Path(folder) / f"again-{repeat}")]
+            int8 = [*probe, "--precision", "int8", "--output", str(Path(folder) / f"int8-{repeat}")]
             probe += ["--output", str(Path(folder) / f"run-{repeat}")]
             tutorial = [sys.executable, "-c", TUTORIAL, str(weights), str(options.data), str(options.epochs)]
             results["vitral probe"].append(measured(probe, kept))
             results["again"].append(measured(again, kept))
+            if options.int8:
+                results["vitral probe, int8"].append(measured(int8, Path(folder) / f"cache-int8-{repeat}"))
             results["the tutorial's way"].append(measured(tutorial, kept))
     base = spread([one["seconds"] for one in results["the tutorial's way"]])["median"]
     rows = []
@@ -99,9 +106,13 @@ def main() -> None:
         accuracy = ", ".join(sorted({f"{one['accuracy']:.3f}" for one in found}))
         low, high = seconds["lower_quartile"], seconds["upper_quartile"]
         spent = f"{seconds['median']:.1f} ({low:.1f} to {high:.1f})"
-        rows.append([name, spent, f"{base / seconds['median']:.1f}", f"{accuracy} of {found[0]['images']}"])
+        taken = found[0]["computed by"]
+        times = f"{base / seconds['median']:.1f}"
+        rows.append([name, taken, spent, times, f"{accuracy} of {found[0]['images']}"])
     title = f"A head on a frozen ViT-B/16, weights {origin}, {options.repeats} repeats"
-    console().print(table(title, ["", "seconds (quartiles)", "times faster", "test accuracy"], rows))
+    console().print(
+        table(title, ["", "computed by", "seconds (quartiles)", "times faster", "test accuracy"], rows)
+    )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     content = circumstances(torch.device("cpu")) | {
         "weights": origin,
@@ -124,7 +135,12 @@ def measured(command: list[str], cache: Path) -> dict[str, Any]:
         )
     said = json.loads(done.stdout)
     said = said.get("evaluation", said)
-    return {"seconds": seconds, "accuracy": said["accuracy"], "images": said["images"]}
+    return {
+        "seconds": seconds,
+        "accuracy": said["accuracy"],
+        "images": said["images"],
+        "computed by": f"{said.get('backend', 'torch')} {said.get('precision', 'fp32')}",
+    }
 
 
 def find_weights(given: Path | None, folder: Path) -> tuple[Path, str]:

@@ -32,8 +32,8 @@ class Compute:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that matrix products take in."""
-        return DTYPES[self.precision]
+        """The type that torch multiplies in: fp32 beside what another backend does in int8."""
+        return DTYPES.get(self.precision, torch.float32)
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Compute:

@@ -1,6 +1,7 @@
 """Does `vitral probe` answer as the contract says, and do the other commands take what it leaves?"""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,52 @@ def test_a_dry_run_says_what_would_be_done(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_it_says_what_computed_and_finds_the_same(
+    backend: str,
+    probed: dict[str, Path],
+    photos: Path,
+    run: Path,
+    tmp_path: Path,
+    extras: Path,
+    capsys: Capture,
+) -> None:
+    words = ["probe", photos, "--from", run, "--feature-layers", "4", "--json", "--device", "cpu"]
+    asked = ["--backend", backend, "--precision", "fp32", "--output", tmp_path / "fp32"]
+    out, err = call(capsys, *words, *asked)
+    assert f"{backend} (asked for), fp32 (asked for)" in err
+    figures = json.loads(out)["evaluation"]
+    assert (figures["backend"], figures["precision"], figures["device"]) == (backend, "fp32", "cpu")
+    expected = json.loads((probed["least-squares"] / "evaluation.json").read_text())
+    for name in ("accuracy", "confusion_matrix", "majority_accuracy"):
+        assert figures[name] == expected[name]
+    assert figures["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+    machine = json.loads((tmp_path / "fp32" / "run.json").read_text())["machine"]
+    assert (machine["backend"], machine["precision"]) == (backend, "fp32")
+    assert machine["backend_reason"] == {"en": "asked for", "pt": "a pedido"}
+    recipe = tomllib.loads((tmp_path / "fp32" / "recipe.toml").read_text())
+    assert (recipe["backend"], recipe["precision"]) == (backend, "fp32")
+
+
+def test_int8_is_taken_when_asked_for(
+    probed: dict[str, Path], photos: Path, run: Path, tmp_path: Path, extras: Path, capsys: Capture
+) -> None:
+    words = ["probe", photos, "--from", run, "--feature-layers", "4", "--json"]
+    out, err = call(capsys, *words, "--precision", "int8", "--output", tmp_path / "int8")
+    assert "openvino (int8 is OpenVINO's), int8 (asked for)" in err
+    figures = json.loads(out)["evaluation"]
+    assert (figures["backend"], figures["precision"]) == ("openvino", "int8")
+    expected = json.loads((probed["least-squares"] / "evaluation.json").read_text())
+    assert figures["accuracy"] >= expected["accuracy"] - 1 / figures["images"]
+    again = json.loads(call(capsys, "evaluate", tmp_path / "int8", "--precision", "int8", "--json")[0])
+    assert again["accuracy"] == pytest.approx(figures["accuracy"], abs=1 / figures["images"])
+    out, err = call(capsys, *words, "--output", tmp_path / "auto")
+    assert json.loads(out)["evaluation"]["precision"] in ("fp32", "bf16")
+    assert "all kept from before" not in err
+    _, err = call(capsys, *words, "--precision", "int8", "--backend", "torch", status=2)
+    assert "--backend torch has no int8" in err
+
+
 @pytest.mark.parametrize("method", ["least-squares", "knn"])
 def test_other_commands_take_a_probe(
     method: str, probed: dict[str, Path], photos: Path, tmp_path: Path, capsys: Capture
@@ -86,6 +133,7 @@ def test_wrong_options_are_status_2_in_one_line(photos: Path, usual: list[str], 
         (["--shots", "some"], "--shots takes whole numbers and all"),
         (["--layer", "9"], "no layer 9"),
         (["--folds", "3", "--seeds", "0,1"], "--folds and --seeds exclude each other"),
+        (["--backend", "openvino"], "--backend openvino needs openvino: pip install 'vitral[fast]'"),
     ):
         _, err = call(capsys, "probe", photos, *usual, *words, status=2)
         assert said in err

@@ -22,6 +22,7 @@ from vitral.images import Preprocessing
 from vitral.inference import Classifier, export, formats, graphs
 from vitral.inference.deployed import Deployed
 from vitral.inference.description import Description
+from vitral.inference.forward import Probabilities
 from vitral.inference.onnx_preprocessing import with_preprocessing
 from vitral.inference.script import script_for
 from vitral.model import VisionTransformer, ViTConfig
@@ -73,7 +74,7 @@ def deployed(config: ViTConfig, lively: Lively, multi_label: bool = False) -> tu
                 buffer.copy_(torch.arange(buffer.numel()).reshape(buffer.shape) % config.num_classes)
     thresholds = (0.5,) * 5 if multi_label else None
     description = Description(CLASSES, seen, "fp32", thresholds, config.to_dict())
-    return Deployed(model, seen, multi_label).eval(), description
+    return Deployed(model, seen, Probabilities(multi_label)).eval(), description
 
 
 def pixels_for(seen: Preprocessing, count: int) -> np.ndarray:
@@ -86,7 +87,7 @@ def by_the_paper(network: Deployed, seen: Preprocessing, pixels: np.ndarray) -> 
     images = torch.from_numpy(seen.normalise(pixels))
     with torch.no_grad():
         logits = network.model(images).double().numpy()
-    if network.multi_label:
+    if network.answers == Probabilities(multi_label=True):
         return 1 / (1 + np.exp(-logits))
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

@@ -148,9 +148,10 @@ class Classifier(Loaded):
     ) -> Self:
         """A network in torch that is there already, in evaluation mode and where `compute` says."""
         from vitral.inference.backends.torch import TorchBackend
+        from vitral.inference.forward import Probabilities
 
-        multi_label = thresholds is not None
-        network = TorchBackend(model, preprocessing, compute, multi_label=multi_label)
+        answers = Probabilities(multi_label=thresholds is not None)
+        network = TorchBackend(model, preprocessing, compute, answers=answers)
         return cls(network, preprocessing, class_names, thresholds)
 
     @property

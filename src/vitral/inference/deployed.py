@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vitral.images import Preprocessing
-from vitral.inference.forward import answers_from
+from vitral.inference.forward import PROBABILITIES, Answers
 from vitral.model import VisionTransformer
 
 # Of the largest number in the answers: as far as rounding takes a graph in fp32 from the network that it was made of.
@@ -20,9 +20,8 @@ class Deployed(nn.Module):
     """Pixels in, answers out: one graph, for whatever runs it.
 
     Takes what `Preprocessing.fit_image` gives, `(batch, height, width, channels)`, uint8 of pictures and float32 of
-    bands. Gives float32 `(batch, classes)`: probabilities, each of its own where several classes may be there; or,
-    where a pooling is named, the vectors of `VisionTransformer.pool`, `(batch, dim)`. The network between computes in
-    the precision of its weights; bands stay in fp32 until its first layer, as with `Normalise`.
+    bands. Gives what is wanted of the network, float32 `(batch, outputs)`. The network between computes in the
+    precision of its weights; bands stay in fp32 until its first layer, as with `Normalise`.
     """
 
     scale: Tensor
@@ -32,11 +31,10 @@ class Deployed(nn.Module):
         self,
         model: VisionTransformer,
         preprocessing: Preprocessing,
-        multi_label: bool = False,
-        pool: str | None = None,
+        answers: Answers = PROBABILITIES,
     ) -> None:
         super().__init__()
-        self.model, self.multi_label, self.pool = model, multi_label, pool
+        self.model, self.answers = model, answers
         self.bands = preprocessing.bands
         for name in ("scale", "shift"):  # as Normalise takes them
             values = torch.tensor(getattr(preprocessing, name), dtype=torch.float32)
@@ -45,11 +43,8 @@ class Deployed(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         images = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
         images = images if self.bands else images.to(self.model.norm.weight.dtype)
-        # Not model(images): what it refuses images for are Python's ifs, and a graph has none.
-        features = self.model.encode(self.model.embedding(images))
-        if self.pool is not None:
-            return self.model.pool(features, self.pool).float()
-        return answers_from(self.model.forward_head(features), self.multi_label)
+        # Not model.embed(images): what it refuses images for are Python's ifs, and a graph has none.
+        return self.answers(self.model, self.model.embedding(images))
 
 
 def check_answers(

@@ -84,9 +84,11 @@ class Embedder(Loaded):
     def of(cls, model: "VisionTransformer", preprocessing: Preprocessing, compute: "Compute") -> Self:
         """A network in torch that is there already, in evaluation mode and where `compute` says."""
         from vitral.inference.backends.torch import TorchBackend
+        from vitral.inference.forward import Vectors
 
         pool = model.config.pool
-        return cls(TorchBackend(model, preprocessing, compute, pool=pool), preprocessing, model.config, pool)
+        network = TorchBackend(model, preprocessing, compute, answers=Vectors(pool))
+        return cls(network, preprocessing, model.config, pool)
 
     @property
     def dim(self) -> int:

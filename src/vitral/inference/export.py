@@ -16,7 +16,7 @@ from vitral.images import Preprocessing
 from vitral.inference import formats
 from vitral.inference.deployed import Deployed
 from vitral.inference.description import Description
-from vitral.inference.forward import sized
+from vitral.inference.forward import Probabilities, sized
 from vitral.inference.graphs import OPSET
 from vitral.inference.loading import Request, checkpoint_of
 from vitral.inference.script import ENDINGS, FIRST_LINE, script_for
@@ -141,7 +141,7 @@ def export(
     description = Description(
         checkpoint.class_names, seen, precision, thresholds, architecture, wanted.inside
     )
-    network = Deployed(model, seen, thresholds is not None).eval()
+    network = Deployed(model, seen, Probabilities(thresholds is not None)).eval()
     calibration = None
     if precision == "int8":
         calibration = _calibration(description, calibrate)

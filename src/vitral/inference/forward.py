@@ -1,8 +1,8 @@
-"""Images through a network: normalisation on the device, and probabilities for any number of batches."""
+"""Images through a network: normalisation on the device, what is wanted of it, and probabilities of many batches."""
 
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -36,6 +36,53 @@ class Normalise:
         """What `Preprocessing.resize` gives, `(batch, channels, height, width)`, to the same shape on the device."""
         images = images.to(self.compute.device, non_blocking=True)
         return torch.addcmul(self.shift, images.float(), self.scale).to(self.dtype)
+
+
+class Answers(Protocol):
+    """What is wanted of a network: a function of it and of its tokens, which any backend can run.
+
+    Attributes:
+        name: of the answers, as a graph's output has it.
+    """
+
+    name: ClassVar[str]
+
+    def __call__(self, model: VisionTransformer, tokens: Tensor) -> Tensor:
+        """What `VisionTransformer.embed` gives, `(batch, tokens, dim)`, to float32 `(batch, outputs)`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Of a classifier: `(batch, classes)`.
+
+    Args:
+        multi_label: each class has one of its own, as several may be there.
+    """
+
+    multi_label: bool = False
+    name: ClassVar[str] = "probabilities"
+
+    def __call__(self, model: VisionTransformer, tokens: Tensor) -> Tensor:
+        return answers_from(model.forward_head(model.encode(tokens)), self.multi_label)
+
+
+PROBABILITIES = Probabilities()
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What a head would see: `(batch, dim)`.
+
+    Args:
+        pool: how they come from the tokens, see `VisionTransformer.pool`.
+    """
+
+    pool: str
+    name: ClassVar[str] = "vectors"
+
+    def __call__(self, model: VisionTransformer, tokens: Tensor) -> Tensor:
+        return model.pool(model.encode(tokens), self.pool).float()
 
 
 @torch.no_grad()

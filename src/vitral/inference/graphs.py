@@ -32,7 +32,7 @@ def to_openvino(network: Deployed, description: Description) -> "Model":
             network.eval(), example_input=_example(description), input=[-1, *seen.size, seen.channels]
         )
     model.inputs[0].get_tensor().set_names({"pixels"})
-    model.outputs[0].get_tensor().set_names({_output(network)})
+    model.outputs[0].get_tensor().set_names({network.answers.name})
     describe(model, description)
     return model
 
@@ -44,7 +44,7 @@ def to_onnx(network: Deployed, description: Description) -> "ModelProto":
             network.eval(),
             (_example(description),),
             input_names=["pixels"],
-            output_names=[_output(network)],
+            output_names=[network.answers.name],
             dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
             opset_version=OPSET,
             dynamo=True,
@@ -83,10 +83,6 @@ GRAPHS = {"openvino": to_openvino, "onnx": to_onnx}
 def _example(description: Description) -> Tensor:
     seen = description.preprocessing
     return torch.zeros(2, *seen.size, seen.channels, dtype=torch.float32 if seen.bands else torch.uint8)
-
-
-def _output(network: Deployed) -> str:
-    return "probabilities" if network.pool is None else "vectors"
 
 
 def _forget_origins(model: "ModelProto") -> None:

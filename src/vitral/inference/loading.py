@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from vitral import __version__
 from vitral.errors import UsageError, VitralError, one_line
 from vitral.files import sha256
-from vitral.inference.backends import Backend, choose_backend
+from vitral.inference.backends import Backend, Choice, choose_backend
 from vitral.inference.backends.interface import PACKAGES, check_installed
 from vitral.inference.description import Description
 from vitral.language import Sentence, joined
 
 if TYPE_CHECKING:
     from vitral.inference.backends.torch import TorchBackend
+    from vitral.inference.forward import Answers
+    from vitral.model import VisionTransformer
     from vitral.weights import Checkpoint
 
 # Of the graphs that are kept: whoever changes what they compute counts on.
@@ -80,13 +82,7 @@ def open_backend(request: Request) -> tuple[Backend, Description]:
     except VitralError:
         raise
     except Exception as error:  # of whatever kinds converters and runtimes have
-        name, why = choice.backend, f"{request.weights} ({one_line(error)})"
-        because = Sentence(f"{name} cannot take {why}", f"{name} não aceita {why}")
-        for option, asked in (("precision", request.precision), ("backend", request.backend)):
-            if asked in ("int8", name):
-                raise UsageError(f"{because}: leave out --{option} {asked}") from error
-        log.warning("computed by torch: %s", because)
-        return open_torch(request, because)
+        return open_torch(request, left_to_torch(error, request.weights, choice, request.precision))
     return network, network.description
 
 
@@ -96,13 +92,12 @@ def open_torch(request: Request, reason: str = "") -> "tuple[TorchBackend, Descr
     from vitral.inference.backends.torch import TorchBackend
 
     compute = choose(request.device, "auto" if request.precision == "int8" else request.precision)
-    model, description, pool = _network(request, compute.precision)
+    model, description, answers = _network(request, compute.precision)
     network = TorchBackend(
         model.to(compute.device, compute.dtype),
         description.preprocessing,
         compute,
-        multi_label=description.thresholds is not None,
-        pool=pool,
+        answers=answers,
         reason=joined(*filter(None, (reason, compute.precision_reason))),
         compile=request.compile,
     )
@@ -132,28 +127,53 @@ def _prepared(request: Request, backend: str, reason: str) -> Any:
     """The network by OpenVINO or ONNX Runtime, kept from an earlier time or built now."""
     from vitral.weights.source import find_source
 
-    runtime = _runtime(backend)
     source = find_source(request.weights)
     check_installed(backend)
     with ThreadPoolExecutor(1) as beside:  # hashing and importing each take their time
         weights = beside.submit(source.hash)
         import_module(PACKAGES[backend][0])
     made_of = {
-        "graph": f"{GRAPHS} of vitral {__version__}",
         "weights": weights.result(),
         "documents": sha256(json.dumps([source.config, source.processor], sort_keys=True).encode()),
         "said": repr(sorted(request.said.items())),
         "image_size": repr(request.image_size),
         "answers": f"vectors {request.pool}" if request.vectors else "probabilities",
     }
+    return prepared(
+        backend, made_of, request.precision, lambda precision: _network(request, precision), reason
+    )
+
+
+def prepared(
+    backend: str,
+    made_of: dict[str, str],
+    precision: str,
+    network: "Callable[[str], tuple[VisionTransformer, Description, Answers]]",
+    reason: str,
+) -> Any:
+    """A network by OpenVINO or ONNX Runtime, from what is kept for this machine, or built and kept now.
+
+    Args:
+        backend: openvino or onnx.
+        made_of: whatever changes the network or what is wanted of it changes this.
+        precision: as asked for.
+        network: gives it in fp32, what belongs to it in the precision it is told, and what is wanted of it; called only
+            where nothing is kept.
+        reason: why this backend.
+
+    Raises:
+        UsageError: what the precision takes is not installed.
+        Exception: of whatever kind converters and runtimes have, where they cannot take it or answer otherwise.
+    """
+    runtime = runtime_of(backend)
 
     def build(precision: str) -> Any:
         from vitral.inference import graphs
         from vitral.inference.deployed import Deployed, check_answers
 
-        model, description, pool = _network(request, precision)
+        model, description, answers = network(precision)
         seen = description.preprocessing
-        deployed = Deployed(model, seen, description.thresholds is not None, pool)
+        deployed = Deployed(model, seen, answers)
         graph: Any = graphs.GRAPHS[backend](deployed, description)
         check_answers(deployed, seen, lambda pixels: runtime.answers(graph, pixels))
         if precision == "int8":
@@ -162,12 +182,34 @@ def _prepared(request: Request, backend: str, reason: str) -> Any:
             return compress(graph)
         return graph
 
-    return runtime.load_prepared(made_of, request.precision, build, reason)
+    made_of = {"graph": f"{GRAPHS} of vitral {__version__}"} | made_of
+    return runtime.load_prepared(made_of, precision, build, reason)
 
 
-def _network(request: Request, precision: str) -> Any:
-    """The network in fp32, what belongs to it, and the pooling of the vectors that are wanted."""
-    from vitral.inference.forward import sized
+def left_to_torch(error: Exception, name: str, choice: Choice, precision: str) -> Sentence:
+    """Warn that torch computes what another backend cannot take, and say why.
+
+    Args:
+        error: what it said.
+        name: of the network.
+        choice: the other backend.
+        precision: as asked for.
+
+    Raises:
+        UsageError: it was asked for by name, or is the only one that computes in this precision.
+    """
+    why = f"{name} ({one_line(error)})"
+    because = Sentence(f"{choice.backend} cannot take {why}", f"{choice.backend} não aceita {why}")
+    if precision == "int8" or choice.by_name:
+        asked = "--precision int8" if precision == "int8" else f"--backend {choice.backend}"
+        raise UsageError(f"{because}: leave out {asked}") from error
+    log.warning("computed by torch: %s", because)
+    return because
+
+
+def _network(request: Request, precision: str) -> "tuple[VisionTransformer, Description, Answers]":
+    """The network in fp32, what belongs to it, and what is wanted of it."""
+    from vitral.inference.forward import Probabilities, Vectors, sized
 
     checkpoint = checkpoint_of(request)
     model, preprocessing = sized(checkpoint, request.image_size)
@@ -180,7 +222,9 @@ def _network(request: Request, precision: str) -> Any:
         None if request.vectors else checkpoint.thresholds,
         model.config.to_dict(),
     )
-    return model, description, (request.pool or model.config.pool) if request.vectors else None
+    if request.vectors:
+        return model, description, Vectors(request.pool or model.config.pool)
+    return model, description, Probabilities(description.thresholds is not None)
 
 
 def _from_file(request: Request) -> tuple[Backend, Description]:
@@ -194,7 +238,7 @@ def _from_file(request: Request) -> tuple[Backend, Description]:
         raise UsageError(
             f"{request.weights} was exported with its image size and all else: leave these options out"
         )
-    network = _runtime(own).load_file(Path(request.weights))
+    network = runtime_of(own).load_file(Path(request.weights))
     description = network.description
     if request.precision not in ("auto", description.precision):
         raise UsageError(
@@ -206,6 +250,6 @@ def _from_file(request: Request) -> tuple[Backend, Description]:
     return network, description
 
 
-def _runtime(backend: str) -> Any:
+def runtime_of(backend: str) -> Any:
     """The module of a backend that runs graphs."""
     return import_module(f"vitral.inference.backends.{backend}")

@@ -127,7 +127,7 @@ class VisionTransformer(nn.Module):
 
         Args:
             features: as `forward_features` gives them.
-            kind: "token", "average" or "token_average", instead of the network's own.
+            kind: "token", "average", "token_average" or "distilled", instead of the network's own.
 
         Returns:
             `(batch, dim)`, by `ViTConfig.pool`: "token", the class token; "average", that of the patches (appendix
@@ -142,10 +142,11 @@ class VisionTransformer(nn.Module):
             y = patches.mean(dim=1)
         elif kind == "token_average":
             y = torch.cat([features[:, 0], patches.mean(dim=1)], dim=1)
-        elif self.attention_pooling is not None:
-            y = self.attention_pooling(patches)
-        else:
+        elif kind == "distilled":
             y = features[:, :2].mean(dim=1)
+        else:
+            assert self.attention_pooling is not None
+            y = self.attention_pooling(patches)
         return self.norm(y) if self.config.norm_after_pool else y
 
     def forward_head(self, features: Tensor) -> Tensor:

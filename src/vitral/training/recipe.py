@@ -214,7 +214,7 @@ RECIPES: dict[str, Recipe] = {
         drop_path=0.1,
     ),
     # The same for hundreds of images, from the linear probe. The first epoch, whose rate is the highest, undoes some of
-    # the probe; it takes ten more to gain more than that (docs/transfer.md).
+    # the probe; it takes ten more to gain more than that (docs/en/manual/transfer.md).
     "finetune-small": Recipe(
         epochs=8,
         batch_size=32,

@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from statistics import median
 from time import perf_counter
+from typing import ClassVar
 
 import numpy as np
 import PIL
@@ -19,9 +20,12 @@ from vitral.data.scan import Progress
 from vitral.device import Compute, keep_memory
 from vitral.errors import VitralError
 from vitral.images import Preprocessing
-from vitral.inference import Normalise
+from vitral.inference.backends import Backend, Choice
+from vitral.inference.networks import open_network
 from vitral.inference.stream import in_threads
+from vitral.language import Sentence
 from vitral.model import VisionTransformer
+from vitral.model.merging import spread
 from vitral.runs.machine import usable_cores
 from vitral.transfer.cache import FeatureCache
 from vitral.transfer.pooling import PARTS, Pooling, parts_of
@@ -34,22 +38,77 @@ VERSION = 1
 _HEADS = ("head.", "distillation_head.", "representation.")
 
 
+BY_TORCH = Choice("torch", Sentence("it is in torch already", "já está no torch"))
+
+
 @dataclass(frozen=True)
-class Backbone:
-    """A network that stays as it is, on its device and in its precision. `make_backbone` makes one.
+class LayerFeatures:
+    """All that a head could see of some layers, see `vitral.inference.forward.Answers`: `(batch, width)`.
 
     Args:
+        layers: from 0 on, rising. Their vectors stand side by side, those of one layer in the order of `parts_of`.
+    """
+
+    layers: tuple[int, ...]
+    name: ClassVar[str] = "features"
+
+    def __call__(self, model: VisionTransformer, tokens: Tensor) -> Tensor:
+        config, vectors = model.config, []
+        through = islice(model.forward_layers(tokens), max(self.layers) + 1)
+        for layer, (z, merged, _) in enumerate(through):
+            if layer in self.layers:
+                features = spread(z if config.norm_after_pool else model.norm(z), merged)
+                vectors += [model.pool(features, part) for part in parts_of(config, layer)]
+        return torch.cat(vectors, dim=1).float()
+
+
+@dataclass
+class Backbone:
+    """A network that stays as it is, and what runs it. `make_backbone` makes one.
+
+    Args:
+        model: the network; it is for the backend alone.
+        preprocessing: what images go through on their way to it.
+        choice, compute: which backend runs it, where and in which precision. Whether it can shows when the first
+            features are computed: where it cannot, the choice is torch from then on.
         key: of the cache; whatever changes the features changes it.
     """
 
     model: VisionTransformer
     preprocessing: Preprocessing
+    choice: Choice
     compute: Compute
     key: str
+    _networks: dict[tuple[int, ...], Backend] = field(default_factory=dict, repr=False)
+
+    def network(self, layers: Sequence[int]) -> Backend:
+        """What computes the `LayerFeatures` of these layers; it is made ready when it is first asked for.
+
+        Raises:
+            UsageError: the backend, or int8, was asked for by name, and the network cannot be run so.
+        """
+        answers = LayerFeatures(tuple(layers))
+        if answers.layers not in self._networks:
+            made_of = {"features": self.key, "layers": repr(answers.layers)}
+            network = open_network(
+                self.model, self.preprocessing, answers, self.choice, self.compute, made_of
+            )
+            if network.name == "torch" and network.device == "cpu":
+                keep_memory()
+            if network.name != self.choice.backend:
+                self.choice = Choice(network.name, network.reason)
+            self._networks[answers.layers] = network
+        return self._networks[answers.layers]
 
 
-def make_backbone(model: VisionTransformer, preprocessing: Preprocessing, compute: Compute) -> Backbone:
-    """Put a network in fp32 to work on a device, and name its features."""
+def make_backbone(
+    model: VisionTransformer, preprocessing: Preprocessing, compute: Compute, choice: Choice = BY_TORCH
+) -> Backbone:
+    """Put a network in fp32 to work, and name its features.
+
+    The key holds the precision and not the backend: in fp32 every backend is checked against torch before it is used,
+    and features of one are as good as those of another; int8 is a precision of its own, of one backend.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if not name.startswith(_HEADS):
@@ -63,14 +122,11 @@ def make_backbone(model: VisionTransformer, preprocessing: Preprocessing, comput
         "weights": digest.hexdigest(),
         "architecture": config.to_dict(),
         "preprocessing": preprocessing.to_dict(),
-        "backend": "torch",
         "precision": compute.precision,
         "pillow": PIL.__version__,
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    if compute.device.type == "cpu":
-        keep_memory()
-    return Backbone(model.to(compute.device, compute.dtype).eval(), preprocessing, compute, key)
+    return Backbone(model.eval(), preprocessing, choice, compute, key)
 
 
 class Extraction:
@@ -118,6 +174,7 @@ class Extraction:
 
         Raises:
             ImageError: a file has gone bad since DATA was opened; the text names it.
+            UsageError: the backend that was asked for by name, or int8, cannot run the network.
             VitralError: not enough memory.
         """
         rows = self.missing[:limit]
@@ -156,46 +213,27 @@ class Extraction:
     def _width(self, layer: int) -> int:
         return len(parts_of(self.config, layer)) * self.config.dim
 
-    def _images_ahead(self, rows: list[int]) -> Iterator[tuple[list[int], Tensor]]:
-        """Batches of rows with their images `(batch, channels, height, width)`, read while others are computed."""
+    def _images_ahead(self, rows: list[int]) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Batches of rows with their images `(batch, height, width, channels)`, read while others are computed."""
         workers = usable_cores()
         fitted = in_threads(self._fitted, rows, workers, ahead=2 * BATCH + workers)
         for start in range(0, len(rows), BATCH):
-            images = torch.from_numpy(np.stack(list(islice(fitted, BATCH))))
-            yield rows[start : start + BATCH], images.permute(0, 3, 1, 2)
+            yield rows[start : start + BATCH], np.stack(list(islice(fitted, BATCH)))
 
     def _fitted(self, row: int) -> np.ndarray:
-        return self.backbone.preprocessing.fit_image(self.data.read(self.samples[row]))
+        image = self.backbone.preprocessing.fit_image(self.data.read(self.samples[row]))
+        return image[:, ::-1] if self.mirrored else image
 
-    @torch.inference_mode()
-    def _forward(self, images: Tensor) -> dict[int, np.ndarray]:
+    def _forward(self, images: np.ndarray) -> dict[int, np.ndarray]:
         """float32 `(batch, width)` of each layer."""
-        model, config = self.backbone.model, self.config
-        after_pool = config.norm_after_pool
+        layers = list(self.values)
         try:
-            x = Normalise(self.backbone.preprocessing, self.backbone.compute)(images)
-            x = x.flip(-1) if self.mirrored else x
-            outputs = model.forward_intermediates(x, self.values, norm=not after_pool)
-            found = {}
-            for layer, (special, patches) in zip(self.values, outputs, strict=True):
-                patches = patches.flatten(2).transpose(1, 2)  # (batch, patches, dim)
-                vectors = []
-                for part in parts_of(config, layer):
-                    if part == "token":
-                        vector = special[:, 0]
-                    elif part == "average":
-                        vector = patches.mean(dim=1)
-                    elif part == "distilled":
-                        vector = special[:, :2].mean(dim=1)
-                    else:
-                        assert model.attention_pooling is not None
-                        vector = model.attention_pooling(patches)
-                    vectors.append(model.norm(vector) if after_pool else vector)
-                found[layer] = torch.cat(vectors, dim=1).float().cpu().numpy()
-            return found
+            features = self.backbone.network(layers)(images)
         except torch.OutOfMemoryError as error:
-            size = " x ".join(map(str, config.image_size))
+            size = " x ".join(map(str, self.config.image_size))
             raise VitralError(
                 f"{len(images)} images of {size} px do not fit into the memory of {self.backbone.compute.device}: "
                 "lower --image-size, or take --device cpu"
             ) from error
+        ends = np.cumsum([self._width(layer) for layer in layers])[:-1]
+        return dict(zip(layers, np.split(features, ends, axis=1), strict=True))

@@ -14,7 +14,7 @@ PARTS = {
     "distilled": ("distilled",),
     "attention": ("attention",),
 }
-# Of the last layers; more gave no more (docs/transfer.md).
+# Of the last layers; more gave no more (docs/en/manual/transfer.md).
 SEVERAL = 6
 
 

@@ -79,10 +79,11 @@ def least_squares(
 ) -> LinearProbe:
     """The paper's few-shot evaluation (section 4.1): ridge regression onto {-1, 1}^K, in closed form.
 
-    Minimises |features weight^T + bias - targets|^2 + strength |weight|^2, with the strength whose answers to left-out
-    images have the smallest squared error, as scikit-learn's RidgeClassifierCV has it. Leaving one out is no work of
-    its own: the error of a left-out image is its residual over (1 - h), h its entry on the diagonal of the matrix that
-    turns targets into fitted values (Allen 1974); of a group left out as a whole, the same with its block of that.
+    Minimises `|features weight^T + bias - targets|^2 + strength |weight|^2`, with the strength whose answers to
+    left-out images have the smallest squared error, as scikit-learn's RidgeClassifierCV has it. Leaving one out is no
+    work of its own: the error of a left-out image is its residual over (1 - h), h its entry on the diagonal of the
+    matrix that turns targets into fitted values (Allen 1974); of a group left out as a whole, the same with its block
+    of that.
 
     Args:
         features: `(images, dim)`.
@@ -148,7 +149,7 @@ def logistic(
 ) -> LinearProbe:
     """Multinomial logistic regression, its strength chosen by the log-loss of stratified cross-validation.
 
-    Minimises the sum of the log-losses + strength/2 |weight|^2 (scikit-learn's, C = 1 / strength).
+    Minimises `the sum of the log-losses + strength/2 |weight|^2` (scikit-learn's, C = 1 / strength).
 
     Args:
         features: `(images, dim)`.

@@ -59,7 +59,7 @@ def embed(
     Args:
         weights: any WEIGHTS, with a classifier or without.
         images: files, folders and wildcards.
-        output: the folder; see docs/embeddings.md.
+        output: the folder; see docs/en/manual/embeddings.md.
         pool: "token", "average" or "token_average"; None: what the network's own head sees.
         overwrite: start anew, without the vectors that lie in the folder.
         workers: threads that read images; None: one a core.

@@ -13,8 +13,9 @@ def run_facts(
 ) -> dict[str, Any]:
     """From the overview, the command, and the hashes of data and weights."""
     data, model, machine = dict(overview["data"]), overview["model"], dict(overview["machine"])
-    for name in ("device_reason", "precision_reason"):
-        machine[name] = in_both(machine[name])
+    for name in ("device_reason", "backend_reason", "precision_reason"):
+        if name in machine:
+            machine[name] = in_both(machine[name])
     for name in ("channels", "dtype", "range"):
         data.pop(name, None)  # folds have a range each
     return {

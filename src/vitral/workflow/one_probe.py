@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from vitral.data import SPLITS, LabelledImages, check_trainable, without_seen, write_splits
-from vitral.device import Compute, choose
+from vitral.device import Compute
 from vitral.errors import DataError, VitralError
 from vitral.files import write_text
 from vitral.inference import Classifier
 from vitral.inference.forward import answers_from
+from vitral.inference.networks import choose_compute
 from vitral.language import in_both
 from vitral.model.summary import summarise
 from vitral.reporting import write_batch
@@ -122,11 +123,11 @@ def open_frozen(
         data: opened already, on their sides, such as a fold.
 
     Raises:
-        UsageError, WeightsError, ConfigError: as `start_frozen`.
+        UsageError, WeightsError, ConfigError: as `start_frozen`, and as `choose_compute`.
         DataError: there is nothing to learn from, or an image may have several labels.
     """
     assert options.weights is not None
-    compute = choose(options.device, options.precision)
+    choice, compute = choose_compute(options.backend or "auto", options.device, options.precision)
     find_source(options.weights)  # before the images are looked at, which may take long
     data = data or open_as_taken(options, display.counting)
     if data.multi_label:
@@ -139,7 +140,7 @@ def open_frozen(
     start = start_frozen(options, data, recipe, display.counting)
     data = as_network_takes(data, start.checkpoint.preprocessing)
     display.close()
-    backbone = make_backbone(start.checkpoint.model(), start.checkpoint.preprocessing, compute)
+    backbone = make_backbone(start.checkpoint.model(), start.checkpoint.preprocessing, compute, choice)
     return Frozen(data, start, backbone)
 
 
@@ -191,7 +192,7 @@ def describe_probe(ready: ReadyProbe) -> dict[str, Any]:
             "channels": config.channels,
         },
         "recipe": ready.recipe.to_dict(),
-        "machine": describe_machine(ready.compute),
+        "machine": describe_machine(ready.compute, ready.backbone.choice),
         "features": sum(len(part.samples) for part in parts),
         "features_left": left,
         "seconds_per_image": per_image,
@@ -267,6 +268,7 @@ def carry_out_probe(
         write_checkpoint(folder.path, probed.checkpoint)
         seen = probed.checkpoint.preprocessing
         options = ready.options.replace(
+            backend=ready.backbone.choice.backend,
             precision=ready.compute.precision,
             range=seen.range if seen.dtype is not None else None,
             display_bands=seen.display_bands,
@@ -277,7 +279,7 @@ def carry_out_probe(
             ready.data,
             probed.answers,
             device=str(ready.compute.device),
-            backend="torch",
+            backend=ready.backbone.choice.backend,
             precision=ready.compute.precision,
             more={"shots": probed.shots} if probed.shots else {},
         )

@@ -30,6 +30,7 @@ class Options:
         data: DATA as it was written.
         model, weights: what the run started from, one of the two.
         columns: as on the command line, "path=id_code,label=diagnosis".
+        backend: that computes a probe's features, as `probe` has it.
         seed, device, precision, compile, workers, validation, split_seed, folds, seeds, group_by, data_root, strict: as
             `train` has them; the runs of single folds and seeds have neither of these two.
         range: the values of images that become 0 and 1; whoever says it has 8-bit pictures read band by band, too.
@@ -41,6 +42,7 @@ class Options:
     model: str | None = None
     weights: str | None = None
     seed: int = 0
+    backend: str | None = None
     device: str = "auto"
     precision: str = "auto"
     compile: bool | None = None

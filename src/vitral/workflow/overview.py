@@ -5,6 +5,7 @@ from typing import Any
 
 from vitral.data import SPLITS, LabelledImages, count_folds, fold
 from vitral.device import Compute, describe
+from vitral.inference.backends import Choice
 from vitral.language import Language, said_in
 from vitral.model.summary import summarise
 from vitral.reporting.content import images_by_fold, images_by_split
@@ -66,11 +67,13 @@ def describe_data(data: LabelledImages) -> dict[str, Any]:
     }
 
 
-def describe_machine(compute: Compute) -> dict[str, Any]:
-    """The machine, and what of it computes in which precision and why, as run.json keeps it."""
+def describe_machine(compute: Compute, choice: Choice | None = None) -> dict[str, Any]:
+    """The machine, and what of it computes by which backend in which precision and why, as run.json keeps it."""
+    backend = {} if choice is None else {"backend": choice.backend, "backend_reason": choice.reason}
     return machine() | {
         "device": describe(compute.device),
         "device_reason": compute.device_reason,
+        **backend,
         "precision": compute.precision,
         "precision_reason": compute.precision_reason,
     }
@@ -162,10 +165,8 @@ def told(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _machine(overview: dict[str, Any], machine: dict[str, Any], language: Language) -> str:
     texts = TEXTS[language]
-    parts = [
-        f"{machine['device']} ({said_in(language, machine['device_reason'])})",
-        f"{machine['precision']} ({said_in(language, machine['precision_reason'])})",
-    ]
+    named = [name for name in ("device", "backend", "precision") if name in machine]  # a probe has a backend
+    parts = [f"{machine[name]} ({said_in(language, machine[f'{name}_reason'])})" for name in named]
     if "compile" in overview:  # of a training
         compiled = texts["compiled" if overview["compile"] else "not_compiled"]
         parts.append(f"{compiled} ({said_in(language, overview['compile_reason'])})")

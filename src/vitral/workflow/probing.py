@@ -47,6 +47,7 @@ def probe(
     fit: str = "crop",
     flip: str = "horizontal",
     seed: int = 0,
+    backend: str = "auto",
     device: str = "auto",
     precision: str = "auto",
     validation: float | None = None,
@@ -85,7 +86,7 @@ def probe(
         fit: crop, pad, stretch.
         flip: horizontal: training images count once more, mirrored; none: half the time.
         seed: of draws and folds.
-        device, precision: as for `train`.
+        backend, device, precision: of what computes the features, as for `Classifier.load`; int8 only when asked for.
         folds, seeds: several probes instead of one, each in a run folder below the one returned, as for `train`.
         validation, split_seed, group_by, columns, data_root, strict, range, display_bands: of DATA, as for `train`.
         language: "en" or "pt", of what people read; the system's unless said.
@@ -103,6 +104,7 @@ def probe(
         data=fspath(data),
         weights=fspath(weights) if weights is not None else DEFAULT,
         seed=seed,
+        backend=backend,
         device=device,
         precision=precision,
         validation=validation,
@@ -176,7 +178,8 @@ def _probe_several(
     if dry_run:
         return Run(folder.path if folder is not None else Path("runs"), overview)
     folder = folder or RunFolder.next_free(data.name)
-    options = options.replace(precision=ready[0].compute.precision)
+    taken = ready[0].backbone
+    options = options.replace(backend=taken.choice.backend, precision=taken.compute.precision)
     facts = run_facts(overview, called, data.digest, ready[0].weights_hash)
     begin(folder, parts, data, to_toml(recipe.to_dict() | options.to_dict()), facts)
 

@@ -62,6 +62,11 @@ class Choice:
     backend: str
     reason: str
 
+    @property
+    def by_name(self) -> bool:
+        """Whether just this backend was asked for."""
+        return self.reason == ASKED_FOR
+
 
 def choose_backend(backend: str = "auto", device: str = "auto", precision: str = "auto") -> Choice:
     """Resolve `--backend`; `device` and `precision` are what was asked for beside it.

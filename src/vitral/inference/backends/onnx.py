@@ -10,6 +10,7 @@ from vitral.errors import WeightsError, one_line
 from vitral.inference.backends import kept
 from vitral.inference.backends.interface import ASKED_FOR, check_installed
 from vitral.inference.description import KEY, Description
+from vitral.language import Sentence
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -38,7 +39,7 @@ def load_prepared(
     check_installed("onnx")
     import onnxruntime
 
-    precision = "fp32" if precision == "auto" else precision
+    precision, _ = settled(precision)
     made_of = made_of | {"backend": f"onnxruntime {onnxruntime.__version__}", "precision": precision}
     return kept.prepared(
         made_of,
@@ -62,6 +63,13 @@ def load_file(file: Path, reason: str = ASKED_FOR) -> ONNXBackend:
     except Exception as error:  # of ONNX Runtime's own kinds, which it does not name
         raise WeightsError(f"{file} is no network in ONNX ({one_line(error)}): export it again") from error
     return _backend(session, str(file), reason)
+
+
+def settled(precision: str) -> tuple[str, str]:
+    """The precision that is meant, and why."""
+    if precision == "auto":
+        return "fp32", Sentence("ONNX Runtime computes in fp32", "o ONNX Runtime calcula em fp32")
+    return precision, ASKED_FOR
 
 
 def answers(model: "ModelProto", pixels: np.ndarray) -> np.ndarray:

@@ -62,9 +62,7 @@ def load_prepared(
     check_installed("openvino")
     import openvino
 
-    why: str = ASKED_FOR
-    if precision == "auto":
-        precision, why = fastest_precision()
+    precision, why = settled(precision)
     made_of = made_of | {"precision": precision} | _machine()
     because = joined(reason, why)
     return kept.prepared(
@@ -111,6 +109,11 @@ def described(model: "Model", place: str) -> Description:
     if not model.has_rt_info([KEY]):
         raise WeightsError(f"{place} was not written by vitral: export the network with `vitral export`")
     return Description.from_json(str(model.get_rt_info([KEY]).value), place)
+
+
+def settled(precision: str) -> tuple[str, str]:
+    """The precision that is meant, and why."""
+    return fastest_precision() if precision == "auto" else (precision, ASKED_FOR)
 
 
 def fastest_precision() -> tuple[str, str]:

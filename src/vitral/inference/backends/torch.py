@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vitral.device import Compute
 from vitral.images import Preprocessing
-from vitral.inference.forward import Normalise, answers_from
+from vitral.inference.forward import PROBABILITIES, Answers, Normalise
 from vitral.model import VisionTransformer
 
 # Batches of so many sizes are kept as CUDA graphs: usually a full one, the last of a folder, and a single image.
@@ -24,8 +24,7 @@ class TorchBackend:
 
     Args:
         model, preprocessing, compute: the network, what its images go through, where it computes.
-        multi_label: whether each class has a probability of its own.
-        pool: where given, the vectors of `VisionTransformer.pool` are wanted, and not probabilities.
+        answers: what is wanted of it.
         reason: why torch.
         compile: let torch.compile fuse the network, which takes a minute and a compiler, and pays in long jobs.
     """
@@ -38,13 +37,12 @@ class TorchBackend:
         preprocessing: Preprocessing,
         compute: Compute,
         *,
-        multi_label: bool = False,
-        pool: str | None = None,
+        answers: Answers = PROBABILITIES,
         reason: str = "",
         compile: bool = False,
     ) -> None:
         self.model, self.preprocessing, self.compute = model, preprocessing, compute
-        self.multi_label, self.pool, self.reason = multi_label, pool, reason or compute.precision_reason
+        self.answers, self.reason = answers, reason or compute.precision_reason
         self._normalise = Normalise(preprocessing, compute)
         self._network: Any = torch.compile(self._answers, dynamic=False) if compile else self._answers
         self._graphs: dict[torch.Size, _Graph | None] = {}
@@ -67,10 +65,7 @@ class TorchBackend:
             return self._on_gpu(images.pin_memory()).cpu().numpy()
 
     def _answers(self, images: Tensor) -> Tensor:
-        images = self._normalise(images.permute(0, 3, 1, 2))
-        if self.pool is not None:
-            return self.model.pool(self.model.forward_features(images), self.pool).float()
-        return answers_from(self.model(images), self.multi_label)
+        return self.answers(self.model, self.model.embed(self._normalise(images.permute(0, 3, 1, 2))))
 
     def _on_gpu(self, images: Tensor) -> Tensor:
         shape = images.shape
