@@ -10,7 +10,7 @@ PACKAGE := $(VENV)/.vitral-package
 TOOLS := $(VENV)/.vitral-tools
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format types check bench parity constraints clean
+.PHONY: help demo test slow lint format types check docs bench parity constraints clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,16 +39,21 @@ types: $(TOOLS)  ## check types
 
 check: lint types test slow  ## all of these
 
+docs: $(TOOLS)  ## build the guide in both languages, running every cell: build/docs/index.html
+	$(BIN)/python docs/build.py $(DOCS)
+
 bench: $(TOOLS)  ## measure speed side by side with the peers
 	$(BIN)/python benchmarks/training.py
 
-parity: $(TOOLS)  ## compare with other people's implementations, and write the table in docs/weights.md
-	$(BIN)/python -m pytest tests/parity $(PYTEST) --write-parity docs/weights.md
+parity: $(TOOLS)  ## compare with other people's implementations, and write the table in docs/en/manual/weights.md
+	$(BIN)/python -m pytest tests/parity $(PYTEST) --write-parity docs/en/manual/weights.md
 
+# Where the newest of something differs from Python to Python, the oldest Python's is taken.
 constraints: $(TOOLS)  ## renew constraints.txt: the newest version of everything, names and versions only
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group peers \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group peers --group docs \
 	  --universal --upgrade --no-header --no-annotate --quiet --output-file $(VENV)/resolved.txt
-	{ grep '^#' constraints.txt; sed -E '/emscripten.$$/d; s/ *;.*//' $(VENV)/resolved.txt; } > $(VENV)/constraints.txt
+	{ grep '^#' constraints.txt; sed -E '/emscripten.$$/d; s/ *;.*//' $(VENV)/resolved.txt \
+	  | LC_ALL=C sort -V | awk -F== '!seen[$$1]++'; } > $(VENV)/constraints.txt
 	mv $(VENV)/constraints.txt constraints.txt
 
 clean:  ## remove what was installed, built and cached; runs stay
@@ -80,5 +85,5 @@ $(PACKAGE): $(BIN)/uv pyproject.toml constraints.txt
 	@touch $@
 
 $(TOOLS): $(PACKAGE)
-	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --group dev --group peers
+	$(BIN)/uv pip install --python $(BIN)/python --constraint constraints.txt --group dev --group peers --group docs
 	@touch $@

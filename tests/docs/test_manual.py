@@ -1,4 +1,4 @@
-"""Does the table in docs/weights.md stand for what is there?"""
+"""Does the table in the manual on weights stand for what is there?"""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from vitral.weights.families import FAMILIES
 from vitral.weights.targets import TARGETS
 
-PAGE = Path(__file__).parents[1] / "docs" / "weights.md"
+PAGE = Path(__file__).parents[2] / "docs" / "en" / "manual" / "weights.md"
 
 
 def rows_of(text, table):
