@@ -83,7 +83,7 @@ html_static_path = [
 mathjax_path = "tex-svg-full.js"
 html_css_files = ["guide.css"]
 html_copy_source = False
-html_show_sourcelink = False
+html_show_sourcelink = html_show_sphinx = False
 html_sidebars = {
     "**": [
         "sidebar/brand.html",
@@ -95,6 +95,8 @@ html_sidebars = {
     ]
 }
 templates_path = ["_templates"]
+# What the theme says in Portuguese.
+locale_dirs = [str(ROOT / "docs" / "locale")]
 copybutton_exclude = ".linenos, .gp, .go"
 copybutton_prompt_text = r"\$ "
 copybutton_prompt_is_regexp = True
@@ -106,9 +108,9 @@ WITHOUT = {
     "pt": "Esta página foi gerada sem o que suas células precisam ({}); por isso elas aparecem aqui sem ter sido "
     "executadas, e … está no lugar das medidas.",
 }
-# Plots fold the code that draws them away, solutions of exercises fold all.
+# Plots and tables fold their code away, solutions of exercises fold all.
 FOLDED = {
-    "FOLDED source": "O código do gráfico" if PORTUGUESE else "The plot's code",
+    "FOLDED source": "O código" if PORTUGUESE else "The code",
     "FOLDED content": "Solução" if PORTUGUESE else "Solution",
 }
 NEEDS = {"food": "food-vision-mini", "weights": "hf:facebook/dinov2-small"}
