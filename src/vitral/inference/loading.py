@@ -129,6 +129,7 @@ def _prepared(request: Request, backend: str, reason: str) -> Any:
 
     source = find_source(request.weights)
     check_installed(backend)
+    runtime_of(backend)  # before the package itself: it keeps out what would report each use
     with ThreadPoolExecutor(1) as beside:  # hashing and importing each take their time
         weights = beside.submit(source.hash)
         import_module(PACKAGES[backend][0])
