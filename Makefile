@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST ?= -n auto --maxprocesses 8 --dist loadfile
+PYTEST ?= -n auto --maxprocesses 8 --dist loadfile --durations 25 --durations-min 5
 
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # One stamp says that the package is installed as pyproject.toml and constraints.txt ask, one the same of the tools.

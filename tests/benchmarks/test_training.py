@@ -146,7 +146,7 @@ def test_a_row_that_fails_on_the_way_is_left_out_and_the_others_go_on() -> None:
     assert left_out == [{"row": "timm-fp32", "reason": "its process ended with status -9", "failed": True}]
 
 
-@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("together", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_model_is_measured_whole(monkeypatch: pytest.MonkeyPatch, together: bool) -> None:
     monkeypatch.setitem(rows.LIBRARIES, "timm", "no_such_module")
     if not together:

@@ -403,7 +403,7 @@ def alone(script: Path, *files: Path) -> list[tuple[str, float]]:
     [
         ("food.onnx", {}, 1e-4),
         ("food.xml", {}, 1e-4),
-        ("food.pt2", {}, 1e-4),
+        pytest.param("food.pt2", {}, 1e-4, marks=pytest.mark.slow),
         ("inside.onnx", {"preprocessing_inside": True}, 5e-3),
         pytest.param("fast.pt2", {"compile": True}, 1e-4, marks=pytest.mark.slow),
     ],

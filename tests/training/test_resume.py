@@ -1,9 +1,11 @@
 """Stopping and going on: the same figures and the same weights, bit for bit, as without the stop."""
 
 import json
-import multiprocessing
 import os
+import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -176,19 +178,31 @@ def test_ctrl_c_reaches_the_data_workers_too(make_plan: MakePlan, train: Train) 
     assert_same(train(make_plan(workers=2), "cut", resume=True), whole)
 
 
+ANOTHER_PROCESS = """
+import os, pickle, signal, sys
+from pathlib import Path
+import torch
+from vitral.runs import RunFolder
+from vitral.training import StepDone, run
+
+def listen(event):
+    if isinstance(event, StepDone) and event.step == 5:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+torch.set_num_threads(1)  # as the tests here
+plan = pickle.loads(Path(sys.argv[1]).read_bytes())
+about = {"options": {"data": "made"}, "run": {"notes": []}}
+run(plan, RunFolder(Path(sys.argv[2])), listen, about=about)
+"""
+
+
 def test_sigterm_that_nobody_handles_ends_the_process_with_the_state_kept(
     make_plan: MakePlan, train: Train, tmp_path: Path
 ) -> None:
-    whole, plan = train(make_plan(), "whole"), make_plan()
-
-    def program() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        train(plan, "cut", signal_after(5, signal.SIGTERM))
-
-    process = multiprocessing.get_context("fork").Process(target=program)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGTERM
+    whole, plan = train(make_plan(), "whole"), tmp_path / "plan"
+    plan.write_bytes(pickle.dumps(make_plan()))
+    done = subprocess.run([sys.executable, "-c", ANOTHER_PROCESS, plan, tmp_path / "cut"], check=False)
+    assert done.returncode == -signal.SIGTERM
     assert json.loads((tmp_path / "cut" / "run.json").read_text())["state"] == "interrupted"
     assert_same(train(make_plan(), "cut", resume=True), whole)
 

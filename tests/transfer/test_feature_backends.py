@@ -79,7 +79,7 @@ def forget(extras: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+@pytest.mark.parametrize("backend", ["openvino", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_features_are_those_of_torch(
     network: str, backend: str, small: Any, lively: Any, images: Any, forget: Callable[[], None]
 ) -> None:
@@ -100,6 +100,7 @@ def test_features_are_those_of_torch(
         assert apart(found, expected) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_pretrained_network_gives_the_same_features(
     dinov2_small: Path, shared: Path, forget: Callable[[], None]
 ) -> None:

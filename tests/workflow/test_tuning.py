@@ -240,6 +240,7 @@ def test_a_file_in_int8_is_fitted_to_what_the_run_learned_from() -> None:
     assert "--calibrate DATA" in usage_of(found, config, "auto", {})["export"]
 
 
+@pytest.mark.slow
 def test_without_validation_the_test_images_are_taken_and_it_is_said(
     tiny: dict[str, Any], make_folder: MakeFolder, tmp_path: Path
 ) -> None:
