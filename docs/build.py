@@ -140,20 +140,22 @@ def food(folder: Path) -> bool:
         shutil.copytree(shared, images.with_name("images.part"), dirs_exist_ok=True)
         images.with_name("images.part").rename(images)
         return True
-    script = "from vitral.data.sources.food import list_food_vision_mini as fetch; fetch()"
-    environment = {**os.environ, "VITRAL_CACHE": str(folder.parent.parent)}
-    return subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 0
+    fetch = "from vitral.data.sources.food import list_food_vision_mini as fetch; fetch()"
+    return succeeds("-c", fetch, VITRAL_CACHE=str(folder.parent.parent))
 
 
 def pretrained(folder: Path) -> dict[str, str] | None:
     """What leads pages to a pretrained ViT-S/14: the one that `shared` knows, or DINOv2's from the hub."""
     tool = SHARED / "tools" / "get_dinov2_small.py"
     if tool.exists():
-        if not (folder / "model.safetensors").exists():
-            subprocess.run([sys.executable, str(tool), str(folder)], check=True)
-        return {"GUIDE_WEIGHTS": str(folder)}
-    script = "import vitral; vitral.load_model('hf:facebook/dinov2-small')"
-    return {} if subprocess.run([sys.executable, "-c", script], check=False).returncode == 0 else None
+        made = (folder / "model.safetensors").exists() or succeeds(str(tool), str(folder))
+        return {"GUIDE_WEIGHTS": str(folder)} if made else None
+    return {} if succeeds("-c", "import vitral; vitral.load_model('hf:facebook/dinov2-small')") else None
+
+
+def succeeds(*words: str, **environment: str) -> bool:
+    """Whether a Python program comes to its end; what it says is shown."""
+    return subprocess.run([sys.executable, *words], env=os.environ | environment, check=False).returncode == 0
 
 
 if __name__ == "__main__":
