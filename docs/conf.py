@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from docutils import nodes
-from docutils.parsers.rst.states import Inliner
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -16,6 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxRole
 
 import vitral.errors
 from vitral.cli.app import build_app
@@ -159,46 +159,35 @@ def command_line(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] += heading + rest
 
 
-def src(
-    name: str,
-    raw: str,
-    text: str,
-    line: int,
-    inliner: Inliner,
-    options: object = None,
-    content: object = None,
-) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+class Source(SphinxRole):
     """The role src: a file of this repository, which stands among the pages."""
-    env = inliner.document.settings.env
-    if not (ROOT / text).is_file():
-        log.warning("%s is no file of this repository", text, location=(env.docname, line))
-    if not hasattr(env, "guide_sources"):
-        env.guide_sources = set()
-    env.guide_sources.add(text)
-    target = f"{'../' * env.docname.count('/')}source/{text}.html"
-    return [nodes.reference(raw, "", nodes.literal(text, text), internal=True, refuri=target)], []
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """A link to the file's page."""
+        if not (ROOT / self.text).is_file():
+            log.warning("%s is no file of this repository", self.text, location=self.get_location())
+        if not hasattr(self.env, "guide_sources"):
+            self.env.guide_sources = set()
+        self.env.guide_sources.add(self.text)
+        target = f"{'../' * self.env.docname.count('/')}source/{self.text}.html"
+        shown = nodes.literal(self.text, self.text)
+        return [nodes.reference(self.rawtext, "", shown, internal=True, refuri=target)], []
 
 
-def manual(
-    name: str,
-    raw: str,
-    text: str,
-    line: int,
-    inliner: Inliner,
-    options: object = None,
-    content: object = None,
-) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+class Manual(SphinxRole):
     """The role manual: a page of the manual, which is in English."""
-    env = inliner.document.settings.env
-    page = ROOT / "docs" / "en" / "manual" / f"{text}.md"
-    heading = (
-        re.search(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE) if page.is_file() else None
-    )
-    if not page.is_file():
-        log.warning("the manual has no page %s", text, location=(env.docname, line))
-    title = heading[1] if heading else text
-    target = f"{'../' * (env.docname.count('/') + 1)}en/manual/{text}.html"
-    return [nodes.reference(raw, title, internal=True, refuri=target)], []
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """A link to the page, by its title."""
+        page = ROOT / "docs" / "en" / "manual" / f"{self.text}.md"
+        heading = None
+        if page.is_file():
+            heading = re.search(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        else:
+            log.warning("the manual has no page %s", self.text, location=self.get_location())
+        target = f"{'../' * (self.env.docname.count('/') + 1)}en/manual/{self.text}.html"
+        title = heading[1] if heading else self.text
+        return [nodes.reference(self.rawtext, title, internal=True, refuri=target)], []
 
 
 def public_name(
@@ -250,8 +239,8 @@ def other_language(app: Sphinx, page: str, template: str, context: dict, doctree
 
 def setup(app: Sphinx) -> None:
     """What Sphinx calls to add this file's roles and steps."""
-    app.add_role("src", src)
-    app.add_role("manual", manual)
+    app.add_role("src", Source())
+    app.add_role("manual", Manual())
     app.connect("source-read", without_cells)
     app.connect("source-read", command_line)
     app.connect("missing-reference", public_name)

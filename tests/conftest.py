@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from chromium import Chromium, find_chromium
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,3 +128,13 @@ def assert_same() -> Callable[..., None]:
         assert difference <= tolerance * expected.abs().max().item(), difference
 
     return check
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    """A headless Chromium, for the pages of reports and of the guide."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("needs Chromium on Linux or macOS, which is not here: apt install chromium")
+    with Chromium(executable) as chromium:
+        yield chromium

@@ -5,12 +5,11 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import nbformat
 import pytest
 
-from chromium import Chromium, Page, find_chromium
+from chromium import Page
 from guide import BUILT, DOCS, LANGUAGES, Executed, executed, prose, sources
 
 PHONE, DESK = 390, 1440
@@ -103,15 +102,6 @@ def test_every_page_is_a_notebook_too(language):
         assert ":::" not in text
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("needs Chromium on Linux or macOS, which is not here: apt install chromium")
-    with Chromium(executable) as chromium:
-        yield chromium
-
-
 def settled(page: Page, condition: str) -> bool:
     """Whether a condition in JavaScript comes true within ten seconds."""
     until = time.monotonic() + 10
@@ -122,6 +112,39 @@ def settled(page: Page, condition: str) -> bool:
     return False
 
 
+def objections(page: Page, width: int, dark: bool) -> list[str]:
+    """All that is wrong with a page in a browser."""
+    formulas, drawn = (
+        f"document.querySelectorAll('{what}').length" for what in (".math", "mjx-container svg")
+    )
+    found = [] if settled(page, f"{drawn} >= {formulas}") else ["formulas are not drawn"]
+    if page.evaluate("document.querySelectorAll('mjx-merror, [data-mjx-error]').length"):
+        found.append("a formula is wrong")
+    across = page.evaluate("document.scrollingElement.scrollWidth")
+    found += [f"{across} px wide at {width}"] if across > width else []
+    asked = [one["request"]["url"] for one in page.happened("Network.requestWillBeSent")]
+    found += [f"asks for {url}" for url in asked if not url.startswith(("file:", "data:"))]
+    failed = [one for one in page.happened("Network.loadingFailed") if not one.get("canceled")]
+    found += ["something was not loaded"] if failed else []
+    found += ["an exception"] if page.happened("Runtime.exceptionThrown") else []
+    found += page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)")
+    back = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    found += ["day and night are mistaken"] if (back != "rgb(255, 255, 255)") != dark else []
+    return found
+
+
+def test_a_broken_page_is_objected_to(browser, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(
+        "<body style='background: white'><p class=math>x</p><div style='width: 2000px'>wide</div>"
+        "<img src=missing.png><script src='http://127.0.0.1:9/x.js'></script><script>throw Error('no')</script>"
+    )
+    with Page(browser, file, width=DESK) as page:
+        found = " ".join(objections(page, DESK, dark=True))
+    for fault in ("not drawn", "px wide", "127.0.0.1", "not loaded", "exception", "missing.png", "night"):
+        assert fault in found
+
+
 @built
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [PHONE, DESK])
@@ -130,25 +153,9 @@ def test_pages_in_a_browser(browser, language, width, dark):
     site = BUILT / language
     for name, source in sources(language).items():
         with Page(browser, site / f"{name}.html", width=width, dark=dark) as page:
-            math = "document.querySelectorAll('.math').length"
-            drawn = "document.querySelectorAll('mjx-container svg').length"
-            assert settled(page, f"{drawn} >= {math}"), f"{name}: formulas are not drawn"
-            assert not page.evaluate("document.querySelectorAll('mjx-merror, [data-mjx-error]').length"), name
-            if "$$" in source.text:
-                assert page.evaluate(math) > 0
-            across = page.evaluate("document.scrollingElement.scrollWidth")
-            assert across <= width, f"{name} is {across} px wide at {width}"
-            asked = [one["request"]["url"] for one in page.happened("Network.requestWillBeSent")]
-            assert all(url.startswith(("file:", "data:")) for url in asked), f"{name}: {asked}"
-            failed = [one for one in page.happened("Network.loadingFailed") if not one.get("canceled")]
-            assert not failed, name
-            assert not page.happened("Runtime.exceptionThrown"), name
-            broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
-            assert page.evaluate(broken) == [], name
-            back = page.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert (back != "rgb(255, 255, 255)") == dark
-            language_of = page.evaluate("document.documentElement.lang")
-            assert language_of.startswith(language)
+            assert not objections(page, width, dark), name
+            assert ("$$" not in source.text) or page.evaluate("document.querySelectorAll('.math').length") > 0
+            assert page.evaluate("document.documentElement.lang").startswith(language)
 
 
 @built

@@ -1,12 +1,12 @@
 """Does a browser show the pages as they are meant, on a telephone and a desk, by day and by night, and ask nobody?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from chromium import Chromium, Page, find_chromium
+from chromium import Chromium, Page
 from vitral.reporting import write_comparison, write_repetition, write_report
 from vitral.runs import put_together
 
@@ -42,15 +42,6 @@ def read(path: str) -> np.ndarray:
 
 def look_at(path: str) -> np.ndarray:
     return np.eye(4)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    executable = find_chromium()
-    if executable is None:
-        pytest.skip("needs Chromium on Linux or macOS, which is not here: apt install chromium")
-    with Chromium(executable) as chromium:
-        yield chromium
 
 
 def objections(browser: Chromium, file: Path, width: int, dark: bool) -> dict[str, list[str]]:
