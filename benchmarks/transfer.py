@@ -1,10 +1,11 @@
-"""Ten epochs of a head on a frozen ViT-B/16, the tutorial's way and by `vitral probe`, from the start of the process
-to the accuracy on the test images.
+"""Ten epochs of a head on a frozen ViT-B/16, the tutorial's way and by `vitral probe`, from the start of the process.
 
 The tutorial (learnpytorch.io, chapter 08) sends every image through the frozen backbone in every epoch, in fp32, with
-torchvision's model. vitral sends it through once, keeps what came out, and fits the head on that: in the precision that
-it takes by itself, and with `--int8` in int8 as well, where preparing the network counts too. All get the same weights
-and the same images; none finds anything kept from before.
+torchvision's model, and ends with the accuracy on the test images. vitral sends them through once, keeps what came out,
+and fits the head on that: in the precision that it takes by itself, and with `--int8` in int8 as well, and with
+`--merge R` in int8 with R patches merged away in every layer. Preparing the network counts. It leaves a run: once its
+accuracy is known and the classifier saved it goes on to write a report, with 24 pictures of what the network looked at.
+Both times are measured. All get the same weights and the same images; none finds anything kept from before.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
 import torch
@@ -68,51 +69,58 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--method", default=None, help="of vitral probe; default: its own")
     parser.add_argument("--int8", action="store_true", help="a row for --precision int8 (extra fast)")
+    parser.add_argument(
+        "--merge", type=int, default=0, help="a row for int8 with so many patches merged a layer"
+    )
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks/transfer.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         weights, origin = find_weights(options.weights, Path(folder))
-        results: dict[str, list[dict[str, Any]]] = {"the tutorial's way": [], "vitral probe": [], "again": []}
-        if options.int8:
-            results["vitral probe, int8"] = []
+        probe = [sys.executable, "-m", "vitral", "probe", str(options.data), "--from", str(weights), "--json"]
+        probe += ["--flip", "none"]  # each image once, as in one epoch of the tutorial's
+        probe += ["--method", options.method] if options.method else []
+        int8 = [*probe, "--precision", "int8"]
+        tutorial = [sys.executable, "-c", TUTORIAL, str(weights), str(options.data), str(options.epochs)]
+        ways = {"the tutorial's way": tutorial, "vitral probe": probe, "again": probe}
+        if options.int8 or options.merge:
+            ways["vitral probe, int8"] = int8
+        if options.merge:
+            merged = f"vitral probe, int8, {options.merge} merged"
+            ways[merged] = [*int8, "--merge", str(options.merge)]
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
         for repeat in range(options.repeats):
-            kept = Path(folder) / f"cache-{repeat}"
-            probe = [
-                sys.executable,
-                "-m",
-                "vitral",
-                "probe",
-                str(options.data),
-                "--from",
-                str(weights),
-                "--json",
-                "--flip",
-                "none",  # each image once, as in one epoch of the tutorial's
-            ]
-            probe += ["--method", options.method] if options.method else []
-            again = [*probe, "--output", str(Path(folder) / f"again-{repeat}")]
-            int8 = [*probe, "--precision", "int8", "--output", str(Path(folder) / f"int8-{repeat}")]
-            probe += ["--output", str(Path(folder) / f"run-{repeat}")]
-            tutorial = [sys.executable, "-c", TUTORIAL, str(weights), str(options.data), str(options.epochs)]
-            results["vitral probe"].append(measured(probe, kept))
-            results["again"].append(measured(again, kept))
-            if options.int8:
-                results["vitral probe, int8"].append(measured(int8, Path(folder) / f"cache-int8-{repeat}"))
-            results["the tutorial's way"].append(measured(tutorial, kept))
-    base = spread([one["seconds"] for one in results["the tutorial's way"]])["median"]
+            for name, command in ways.items():
+                # Only "again" finds what the probe before it kept.
+                kept = Path(folder) / f"cache-{repeat}-{'vitral probe' if name == 'again' else name}"
+                run = Path(folder) / f"run-{repeat}-{name}"
+                results[name].append(measured(command, kept, None if command is tutorial else run))
+    base = spread([one["answered"] for one in results["the tutorial's way"]])["median"]
     rows = []
     for name, found in results.items():
-        seconds = spread([one["seconds"] for one in found])
+        answered, whole = (spread([one[part] for one in found]) for part in ("answered", "seconds"))
         accuracy = ", ".join(sorted({f"{one['accuracy']:.3f}" for one in found}))
-        low, high = seconds["lower_quartile"], seconds["upper_quartile"]
-        spent = f"{seconds['median']:.1f} ({low:.1f} to {high:.1f})"
-        taken = found[0]["computed by"]
-        times = f"{base / seconds['median']:.1f}"
-        rows.append([name, taken, spent, times, f"{accuracy} of {found[0]['images']}"])
-    title = f"A head on a frozen ViT-B/16, weights {origin}, {options.repeats} repeats"
-    console().print(
-        table(title, ["", "computed by", "seconds (quartiles)", "times faster", "test accuracy"], rows)
-    )
+        rows.append(
+            [
+                name,
+                found[0]["computed by"],
+                in_words(answered),
+                f"{base / answered['median']:.1f}",
+                in_words(whole),
+                f"{base / whole['median']:.1f}",
+                f"{accuracy} of {found[0]['images']}",
+            ]
+        )
+    title = f"A head on a frozen ViT-B/16, weights {origin}, {options.repeats} repeats; seconds (quartiles)"
+    headings = [
+        "",
+        "computed by",
+        "to the accuracy",
+        "times faster",
+        "to the end",
+        "times faster",
+        "accuracy",
+    ]
+    console().print(table(title, headings, rows))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     content = circumstances(torch.device("cpu")) | {
         "weights": origin,
@@ -123,10 +131,17 @@ def main() -> None:
     console(stderr=True).print(f"every single measurement: {options.output}")
 
 
-def measured(command: list[str], cache: Path) -> dict[str, Any]:
-    """Seconds from the start of a process to its end, and what it says of its accuracy."""
+def in_words(seconds: dict[str, float]) -> str:
+    """Median and quartiles."""
+    low, high = seconds["lower_quartile"], seconds["upper_quartile"]
+    return f"{seconds['median']:.1f} ({low:.1f} to {high:.1f})"
+
+
+def measured(command: list[str], cache: Path, run: Path | None) -> dict[str, Any]:
+    """Seconds from the start of a process to its end and to its accuracy, which it says, or writes into a run."""
     surroundings = os.environ | {"VITRAL_CACHE": str(cache), "CUDA_VISIBLE_DEVICES": ""}
-    began = perf_counter()
+    command = command if run is None else [*command, "--output", str(run)]
+    began, on_the_clock = perf_counter(), time()
     done = subprocess.run(command, capture_output=True, text=True, env=surroundings, check=False)
     seconds = perf_counter() - began
     if done.returncode:
@@ -135,8 +150,10 @@ def measured(command: list[str], cache: Path) -> dict[str, Any]:
         )
     said = json.loads(done.stdout)
     said = said.get("evaluation", said)
+    answered = seconds if run is None else (run / "evaluation.json").stat().st_mtime - on_the_clock
     return {
         "seconds": seconds,
+        "answered": answered,
         "accuracy": said["accuracy"],
         "images": said["images"],
         "computed by": f"{said.get('backend', 'torch')} {said.get('precision', 'fp32')}",

@@ -85,6 +85,7 @@ FIVES: dict[str, Callable[[], bytes]] = {
     "BigTIFF": lambda: tiff(FIVE, planarconfig="contig", bigtiff=True),
     "ImageJ": lambda: tiff(np.moveaxis(FIVE, -1, 0), imagej=True, photometric=None),
     "OME": lambda: tiff(np.moveaxis(FIVE, -1, 0), ome=True, metadata={"axes": "CYX"}),
+    "a row a page": lambda: tiff(FIVE),
     "with previews": lambda: _paged([FIVE, FIVE[::2, ::2], FIVE[::4, ::4]], planarconfig="contig"),
     "npy": lambda: npy(FIVE),
 }

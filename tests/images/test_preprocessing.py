@@ -332,6 +332,14 @@ def test_values_that_mean_something_else_are_refused(image, text):
         measured()(image)
 
 
+def test_what_has_no_channels_is_refused_by_its_shape():
+    for preprocessing in (measured(), Preprocessing((8, 8))):
+        with pytest.raises(
+            ImageError, match=r"shape \(4, 4\) is not one image: give \(height, width, channels\)"
+        ):
+            preprocessing.fit_image(np.zeros((4, 4), np.uint16))
+
+
 def test_programs_may_hand_over_general_types_and_files_may_not(tmp_path):
     image = np.random.default_rng(0).integers(0, 4096, (64, 64, 2), np.uint16)
     expected = measured()(image)

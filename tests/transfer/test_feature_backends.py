@@ -4,6 +4,7 @@ import copy
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,19 @@ def test_int8_has_features_of_its_own_and_is_taken_only_when_asked_for(
     exact = by(model, SEEN_AS, "auto", "auto", "fp32")
     assert 1e-4 < apart(values, features(exact, data, 1, 2)) < 0.1
     assert Extraction(by(model, SEEN_AS, "auto", "auto", "int8"), data, data.samples, [1, 2]).missing == []
+
+
+@pytest.mark.parametrize("package", ["openvino", "nncf"])
+def test_another_version_of_what_rounds_makes_other_features(
+    package: str, small: Any, lively: Any, extras: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = lively(small(dim=64, mlp_dim=128))
+    before = [by(model, SEEN_AS, "auto", "cpu", precision).key for precision in ("int8", "fp32")]
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.1" if name == package else version(name))
+    after = [by(model, SEEN_AS, "auto", "cpu", precision).key for precision in ("int8", "fp32")]
+    assert after[0] != before[0]
+    assert after[1] == before[1]
 
 
 def test_a_network_is_prepared_when_a_feature_is_missing_and_once(

@@ -1,5 +1,6 @@
 """config.json and model.safetensors: out and in unchanged, and what damage is answered."""
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vitral.errors import UsageError, WeightsError
@@ -94,6 +96,22 @@ def test_views_and_shared_tensors_can_be_written(folder: Path, model: VisionTran
     }
     write_checkpoint(folder, Checkpoint(model.config, PREPROCESSING, CLASSES, tensors))
     assert torch.equal(load_model(folder).head.weight, model.head.weight)
+
+
+def test_a_full_disk_is_said_as_by_any_other_file_and_leaves_what_there_was(
+    folder: Path, model: VisionTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def save(tensors: dict, path: Path, metadata: dict) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", save)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_checkpoint(folder, Checkpoint(model.config, PREPROCESSING, CLASSES, model.state_dict()))
+    assert caught.value.errno == errno.ENOSPC
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_reading_leaves_the_callers_random_numbers_alone(folder: Path) -> None:

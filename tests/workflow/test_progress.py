@@ -67,6 +67,25 @@ def test_a_quick_look_at_the_images_shows_no_bar_and_a_long_one_does() -> None:
     assert "looking at the images 5/10" in text.getvalue()
 
 
+def test_pictures_of_a_report_are_counted_in_the_language_of_the_reader() -> None:
+    text = io.StringIO()
+    with Display("pt", console=Console(file=text, force_terminal=True, width=120)) as display:
+        display.began -= 10
+        display.picturing(5, 24)
+    assert "imagens do relatório 5/24" in text.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_wait_shows_a_sign_of_life_in_terminals_alone(terminal: bool) -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=120)
+    for shown in (True, False):
+        text.truncate(text.seek(0))
+        with Display(console=console, shown=shown) as display, display.waiting("preparing_network"):
+            pass
+        assert ("preparing the network" in text.getvalue()) == (terminal and shown)
+
+
 class Clock:
     """A clock that is put forward by hand."""
 

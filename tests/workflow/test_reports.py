@@ -24,10 +24,13 @@ def copy(run: Run, target: Path) -> Path:
 def test_a_report_is_written_anew_with_pictures_and_heatmaps(run: Run, tmp_path: Path) -> None:
     folder = copy(run, tmp_path / "run")
     said: list[str] = []
-    assert report([folder], warn=said.append) == folder / "report.html"
-    page = (folder / "report.html").read_text()
-    assert page.count("data:image/jpeg") == 2 * 12  # twelve right answers, each with what the model looked at
-    assert "test/red/00.png" in page
+    told: list[tuple[int, int]] = []
+    page = report([folder], warn=said.append, progress=lambda done, total: told.append((done, total)))
+    assert page == folder / "report.html"
+    assert told == [(done, 12) for done in range(1, 13)]
+    text = page.read_text()
+    assert text.count("data:image/jpeg") == 2 * 12  # twelve right answers, each with what the model looked at
+    assert "test/red/00.png" in text
     assert (folder / "curves.png").exists()
     assert said == []
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from vitral.cli.output import print_result, progress
+from vitral.cli.output import print_result
 
 
 def report(
@@ -32,16 +32,19 @@ def report(
     from vitral.language import choose_language
     from vitral.workflow import compare
     from vitral.workflow import report as work
+    from vitral.workflow.progress import Display
     from vitral.workflow.results import difference_lines
 
     spoken = choose_language(language)
-    page = work(
-        [run, *runs],
-        output=output,
-        images=images,
-        language=spoken,
-        warn=lambda text: progress().print(text),
-    )
+    with Display(spoken) as display:
+        page = work(
+            [run, *runs],
+            output=output,
+            images=images,
+            language=spoken,
+            warn=display.say,
+            progress=display.picturing,
+        )
     document: dict[str, Any] = {"report": str(page)}
     if runs:
         document["differences"] = compare([run, *runs])

@@ -32,6 +32,9 @@ _WIDE_PNM = re.compile(rb"P([56])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d{1,9})" + rb"\s"
 # Bytes of values in a TIFF. No compression that is usual makes them a thousand times fewer, as a small file may claim.
 LARGEST_UNASKED, LARGEST_RATIO = 1 << 28, 1000
 
+# Columns of a page of a stack; what has no more has a row of an image in each page, and its bands side by side.
+NARROWEST = 15
+
 # tifffile says there what it finds odd in a file, and Python would print that on standard error.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
@@ -40,7 +43,8 @@ def read_bands(source: ImageSource) -> np.ndarray:
     """Read one image as it was stored: (height, width, bands), upright, in the file's own type of numbers.
 
     PNG and PNM of 8 or 16 bits a channel, TIFF of any depth and .npy keep every value. Bands may be interleaved or
-    planar; pages of one size are bands too, in the file's order, while smaller copies (previews) are left out.
+    planar; pages of one size are bands too, in the file's order, while smaller copies (previews) are left out. An array
+    (height, width, bands) that tifffile wrote a row a page, as it does unasked, is that array again.
     Transparency is a band like the others. Formats for 8-bit pictures are read as `read_image` reads them.
 
     Args:
@@ -103,9 +107,19 @@ def _read_tiff(file: IO[bytes]) -> np.ndarray:
                 raise ImageError("the TIFF file is truncated: copy or download it again")
         values = series.asarray(maxworkers=1)
         tag = tiff.pages[0].tags.get(_ORIENTATION_TAG)  # type: ignore[union-attr]
+    if series.kind == "shaped" and _is_rows_of_bands(axes, shape):
+        return _turned(values, tag.value if tag is not None else 1)
     # What is neither row nor column is bands, the last axis the fastest.
     image = np.moveaxis(values, (axes.index("Y"), axes.index("X")), (0, 1))
     return _turned(image.reshape(*image.shape[:2], -1), tag.value if tag is not None else 1)
+
+
+def _is_rows_of_bands(axes: str, shape: tuple[int, ...]) -> bool:
+    """Whether pages are the rows of one image: tifffile stores (height, width, bands) so unless told what the axes are.
+
+    Each page is then as narrow as there are bands, which no image is that anything is to be seen in.
+    """
+    return axes == "QYX" and shape[2] <= NARROWEST and shape[2] < min(shape[:2])
 
 
 def _refuse_missing_pages(file: IO[bytes], last: int, form: Any) -> None:

@@ -230,6 +230,10 @@ class Preprocessing:
 
         Files hold the very type. What a program hands over may be floating point, or of a type for general use.
         """
+        if image.ndim != 3:
+            raise ImageError(
+                f"an array of shape {image.shape} is not one image: give (height, width, channels)"
+            )
         mine, found = self.dtype or "uint8", image.dtype
         if image.shape[2] == self.channels and same_values(mine, found.name):
             return

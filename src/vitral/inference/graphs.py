@@ -25,12 +25,15 @@ OPSET = 20
 def to_openvino(network: Deployed, description: Description) -> "Model":
     """A network as OpenVINO's graph in fp32, `pixels` to `answers`, with its description."""
     import openvino
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    seen = description.preprocessing
+    seen, example = description.preprocessing, _example(description)
     with torch.no_grad(), quiet():
-        model = openvino.convert_model(
-            network.eval(), example_input=_example(description), input=[-1, *seen.size, seen.channels]
+        # Traced once: whoever keeps the graph lets it answer beside the network, which says more than a second trace.
+        traced = TorchScriptPythonDecoder(
+            network.eval(), example_input=example, trace_kwargs={"check_trace": False}
         )
+        model = openvino.convert_model(traced, example_input=example, input=[-1, *seen.size, seen.channels])
     model.inputs[0].get_tensor().set_names({"pixels"})
     model.outputs[0].get_tensor().set_names({network.answers.name})
     describe(model, description)

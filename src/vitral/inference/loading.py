@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,11 +177,13 @@ def prepared(
         seen = description.preprocessing
         deployed = Deployed(model, seen, answers)
         graph: Any = graphs.GRAPHS[backend](deployed, description)
-        check_answers(deployed, seen, lambda pixels: runtime.answers(graph, pixels))
-        if precision == "int8":
-            from vitral.inference.quantize import compress
+        with ThreadPoolExecutor(1) as beside:  # rounding weights leaves a core free
+            checked = beside.submit(check_answers, deployed, seen, partial(runtime.answers, graph))
+            if precision == "int8":
+                from vitral.inference.quantize import compress
 
-            return compress(graph)
+                graph = compress(graph)
+            checked.result()
         return graph
 
     made_of = {"graph": f"{GRAPHS} of vitral {__version__}"} | made_of

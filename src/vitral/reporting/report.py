@@ -1,5 +1,6 @@
 """The report of a run: one HTML file that says what came out, how sure that is, and what went in."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def write_report(
     language: Language = "en",
     images: ReadImage | None = None,
     explain: Explain | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write `RUN/report.html`: a page complete in itself, light or dark as the reader's system is.
 
@@ -39,6 +41,7 @@ def write_report(
         images: gives the pixels, uint8 `(height, width, 3 or 1)`, of a path in `predictions.csv`; an OSError
             or VitralError from it shows that one picture as not readable. None leaves out pictures and file names.
         explain: gives for such a path what the model looked at, `(rows, columns)` in 0..1, or None.
+        progress: called with the number of pictures made so far and in all.
 
     Returns:
         The path of the page.
@@ -49,12 +52,17 @@ def write_report(
     """
     words = wording_of(language)
     run = read_run(run_path)
-    content = report_content(run, words, language, images, explain)
+    content = report_content(run, words, language, images, explain, progress)
     return write_page(run.folder.report, "report.html", words, **content)
 
 
 def report_content(
-    run: RunContent, words: Wording, language: Language, images: ReadImage | None, explain: Explain | None
+    run: RunContent,
+    words: Wording,
+    language: Language,
+    images: ReadImage | None,
+    explain: Explain | None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """What the template of the report is filled with; see `write_report`."""
     evaluation = run.evaluation
@@ -73,7 +81,7 @@ def report_content(
         "classes": list(evaluation["per_class"].items()) if evaluation else [],
         "variant": "_multi_label" if run.multi_label else "",
         "reliability": _reliability(run, words),
-        "examples": _examples(run.answers, images, explain, words),
+        "examples": _examples(run.answers, images, explain, words, progress),
         "images": images_by_class(run.facts.get("data", {}), words, with_names=images is not None),
         "recipe": list(recipe_lines(run.recipe).items()),
         "versions": versions_of(run.facts, words),
@@ -153,15 +161,20 @@ def _sureness(run: RunContent, answers: Answers, words: Wording) -> str:
 
 
 def _examples(
-    answers: Answers | None, images: ReadImage | None, explain: Explain | None, words: Wording
+    answers: Answers | None,
+    images: ReadImage | None,
+    explain: Explain | None,
+    words: Wording,
+    progress: Callable[[int, int], None] | None,
 ) -> dict[str, Any] | None:
     if answers is None or images is None:
         return None
-    kinds = []
+    kinds, done = [], 0
     chosen = choose_examples(answers.right, answers.confidence)
     for kind, positions in zip(("mistakes", "uncertain"), chosen, strict=True):
-        shown = [
-            picture_example(
+        shown = []
+        for index in positions:
+            example = picture_example(
                 answers.paths[index],
                 words.label(str(answers.labels[index])),
                 words.label(str(answers.predicted[index])),
@@ -169,8 +182,10 @@ def _examples(
                 images,
                 explain,
             )
-            for index in positions
-        ]
+            shown.append(example)
+            done += 1
+            if progress is not None:
+                progress(done, sum(map(len, chosen)))
         kinds.append((kind, f"{kind}_lead", shown))
     heat = any(example.heatmap for _, _, shown in kinds for example in shown)
     return {"kinds": kinds, "heat": heat}

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib import metadata
 from itertools import islice
 from statistics import median
 from time import perf_counter
@@ -34,6 +35,8 @@ from vitral.transfer.pooling import PARTS, Pooling, parts_of
 BATCH = 32
 # A new number for whatever changes the features of the same network: kept ones are then computed anew.
 VERSION = 1
+# Packages whose versions change the features in int8.
+ROUNDS_BY = ("openvino", "nncf")
 # Not part of what makes the features.
 _HEADS = ("head.", "distillation_head.", "representation.")
 
@@ -107,7 +110,8 @@ def make_backbone(
     """Put a network in fp32 to work, and name its features.
 
     The key holds the precision and not the backend: in fp32 every backend is checked against torch before it is used,
-    and features of one are as good as those of another; int8 is a precision of its own, of one backend.
+    and features of one are as good as those of another; int8 is a precision of its own, of one backend, and is what
+    that and what rounds the weights make of it.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -123,10 +127,19 @@ def make_backbone(
         "architecture": config.to_dict(),
         "preprocessing": preprocessing.to_dict(),
         "precision": compute.precision,
+        **({name: _version(name) for name in ROUNDS_BY} if compute.precision == "int8" else {}),
         "pillow": PIL.__version__,
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return Backbone(model.eval(), preprocessing, choice, compute, key)
+
+
+def _version(package: str) -> str:
+    """Of a package, without importing it; "" where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 class Extraction:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 
 from vitral.errors import UsageError, WeightsError
@@ -16,7 +15,7 @@ from vitral.images import Preprocessing
 from vitral.model import ViTConfig
 from vitral.weights.opening import overrides_from, read_checkpoint
 from vitral.weights.rules import Tensors
-from vitral.weights.store import CONFIG, TENSORS, Checkpoint, write_checkpoint
+from vitral.weights.store import CONFIG, TENSORS, Checkpoint, write_checkpoint, write_safetensors
 from vitral.weights.targets import TARGETS, Refusal
 from vitral.weights.targets.common import nearly, unlike
 
@@ -115,12 +114,13 @@ def _resized(checkpoint: Checkpoint, image_size: int | tuple[int, int] | None) -
 
 def write_tensors(file: Path, tensors: Tensors) -> None:
     """Write tensors in the format that the file's ending names, whole or not at all."""
+    if file.suffix == ".safetensors":
+        write_safetensors(file, tensors)
+        return
     with written_whole(file) as stream:
         if file.suffix == ".npz":
             arrays: dict[str, Any] = {name: _array(tensor) for name, tensor in tensors.items()}
             np.savez(stream, **arrays)
-        elif file.suffix == ".safetensors":
-            stream.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         else:
             buffer = io.BytesIO()
             torch.save({name: tensor.clone() for name, tensor in tensors.items()}, buffer)

@@ -1,6 +1,8 @@
 """A model on disk: config.json and model.safetensors, side by side."""
 
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +10,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
+from torch import Tensor
 
 from vitral.errors import ConfigError, UsageError, WeightsError
-from vitral.files import write_json, written_whole
+from vitral.files import write_json, written_together
 from vitral.images import Preprocessing
 from vitral.model import VisionTransformer, ViTConfig, model_without_weights
 from vitral.weights.index import hash_of
@@ -187,12 +191,23 @@ def write_config(
     write_json(Path(folder) / CONFIG, content)
 
 
+def write_safetensors(file: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors into one file, whole or not at all, without a second copy of them in memory."""
+    file = Path(file)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written_together(file) as part:
+        try:
+            safetensors.torch.save_file(contiguous, part / file.name, metadata={"format": "pt"})
+        except SafetensorError as error:  # a full disk, too
+            if number := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from error
+            raise
+
+
 def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     """Write the two files into `folder`, each whole or not at all; tensors are kept in their own precision."""
     folder = Path(folder)
-    with written_whole(folder / TENSORS) as file:
-        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-        file.write(safetensors.torch.save(contiguous, metadata={"format": "pt"}))
+    write_safetensors(folder / TENSORS, checkpoint.tensors)
     write_config(
         folder,
         checkpoint.config,

@@ -159,7 +159,8 @@ def prepare_probe(
     extractions = extractions_of(backbone, data, splits, choice, recipe)
     for part in extractions.values():
         if part.missing:
-            part.run(TIMED_IMAGES)
+            with display.waiting("preparing_network"):
+                part.run(TIMED_IMAGES)
             break
     return ReadyProbe(
         data,
@@ -298,7 +299,8 @@ def carry_out_probe(
             )
         raise
     classifier = _classifier(ready, probed.checkpoint)
-    write_pages(folder, display.language, images_of(ready.data), seen, classifier)
+    write_pages(folder, display.language, images_of(ready.data), seen, classifier, display.picturing)
+    display.close()
     return probed
 
 

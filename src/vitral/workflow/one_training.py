@@ -219,7 +219,9 @@ def carry_out_training(
         plan.compute,
         thresholds=thresholds_before(plan.data),  # only to show where it looked
     )
-    write_pages(folder, display.language, images_of(plan.data), plan.preprocessing, classifier)
+    read = images_of(plan.data)
+    write_pages(folder, display.language, read, plan.preprocessing, classifier, display.picturing)
+    display.close()
 
 
 def _first_batch(plan: Plan) -> tuple[np.ndarray, list[str]]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from time import monotonic
 from types import TracebackType
@@ -89,6 +90,12 @@ class Display:
         for line in overview_lines(overview, self.language):
             self.say(line)
 
+    def waiting(self, key: str) -> AbstractContextManager[Any]:
+        """A sign of life in terminals while something goes on that does not say how far it is; `key` of the texts."""
+        if not self.shown or not self.console.is_terminal:
+            return nullcontext()
+        return self.console.status(self.texts[key])
+
     def counting(self, done: int, total: int) -> None:
         """So many of so many images looked at; told as it goes, shown when it takes a while."""
         if self.shown and monotonic() - self.began > QUIET_SECONDS:
@@ -98,6 +105,12 @@ class Display:
         """So many of so many probes fitted; shown when it takes a while."""
         if self.shown and monotonic() - self.began > QUIET_SECONDS:
             text = f"{self.texts['probes_fitted']} {self.words.number(done)}/{self.words.number(total)}"
+            self._show(done, total, text)
+
+    def picturing(self, done: int, total: int) -> None:
+        """So many of so many pictures of a page made; shown when it takes a while."""
+        if self.shown and monotonic() - self.began > QUIET_SECONDS:
+            text = f"{self.texts['pictures_made']} {self.words.number(done)}/{self.words.number(total)}"
             self._show(done, total, text)
 
     def working(self, done: int, total: int, what: str) -> None:

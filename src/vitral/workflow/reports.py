@@ -17,6 +17,7 @@ from vitral.runs import RunFolder, kind_of
 from vitral.weights import read_config
 from vitral.workflow.options import check_is_here, columns_of, read_options
 
+Progress = Callable[[int, int], None]
 FindImage = Callable[[str], ImageSource]
 
 
@@ -27,6 +28,7 @@ def report(
     images: bool = True,
     language: Language = "en",
     warn: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write `RUN/report.html` and its curves anew, or for several runs one page that compares them.
 
@@ -36,6 +38,7 @@ def report(
         images: whether pictures and file names are in the page.
         language: of the page.
         warn: told what could not be shown.
+        progress: called with the number of pictures made so far and in all.
 
     Returns:
         The page.
@@ -57,7 +60,8 @@ def report(
     if whole:
         return write_repetition(folder.path, language=language, images=pictures(find, seen) if find else None)
     complete = find is not None and seen is not None and folder.weights.exists()
-    return write_pages(folder, language, find, seen, Classifier.load(folder.path) if complete else None)
+    classifier = Classifier.load(folder.path) if complete else None
+    return write_pages(folder, language, find, seen, classifier, progress)
 
 
 def _images_of_run(folder: RunFolder, warn: Callable[[str], None] | None) -> FindImage | None:
@@ -88,6 +92,7 @@ def write_pages(
     images: FindImage | None = None,
     preprocessing: Preprocessing | None = None,
     classifier: Classifier | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write report.html, and curves.png where there are epochs; returns the former.
 
@@ -97,6 +102,7 @@ def write_pages(
         images: gives the image of a path in predictions.csv; None: no pictures and no file names.
         preprocessing: how the run's network takes them; None: as pictures.
         classifier: the run's model, which shows where it looked; None: no heatmaps.
+        progress: called with the number of pictures made so far and in all.
     """
 
     def explain(path: str) -> np.ndarray:
@@ -111,6 +117,7 @@ def write_pages(
         language=language,
         images=pictures(images, preprocessing) if images else None,
         explain=explain if classifier else None,
+        progress=progress,
     )
 
 

@@ -7,6 +7,8 @@ from vitral.language import Language
 ENGLISH = {
     "images_looked_at": "looking at the images",
     "probes_fitted": "probes fitted",
+    "pictures_made": "pictures of the report",
+    "preparing_network": "preparing the network for this machine, and timing it",
     "data": "{images}, {classes} classes, {sizes} px (height × width), {colours}",
     "sizes": "{smallest} to {largest}, median {median}",
     "grey": "grey",
@@ -111,6 +113,8 @@ ENGLISH = {
 PORTUGUESE = {
     "images_looked_at": "examinando as imagens",
     "probes_fitted": "sondas ajustadas",
+    "pictures_made": "imagens do relatório",
+    "preparing_network": "preparando a rede para esta máquina e medindo seu tempo",
     "data": "{images}, {classes} classes, {sizes} px (altura × largura), {colours}",
     "sizes": "{smallest} a {largest}, mediana {median}",
     "grey": "tons de cinza",
