@@ -84,6 +84,24 @@ def test_the_run_folder_is_complete(probed: Run, photos: Path, weights: Path) ->
         assert min(picture.size) > 100
 
 
+def test_a_probe_of_a_network_that_merges_answers_as_it_was_measured(
+    photos: Path, usual: dict[str, Any], tmp_path: Path
+) -> None:
+    plain = probe(photos, output=tmp_path / "plain", image_size=32, **usual)
+    merged = probe(photos, output=tmp_path / "merged", image_size=32, merge=2, **usual)
+    architecture = json.loads((merged.path / "config.json").read_text())["architecture"]
+    assert (architecture["merge"], architecture["image_size"]) == (2, [32, 32])
+    weights = [read_checkpoint(run.path).tensors["head.weight"] for run in (plain, merged)]
+    assert weights[0].shape == weights[1].shape
+    assert not torch.allclose(*weights)  # the features are others
+    rows = list(csv.DictReader((merged.path / "predictions.csv").read_text().splitlines()))
+    classifier = merged.classifier(precision="fp32")
+    for row in rows[::5]:
+        for name, value in classifier.predict(str(photos / row["path"])).top(3):
+            assert value == pytest.approx(float(row[name]), abs=2e-4)
+    assert classifier.explain(str(photos / rows[0]["path"])).heatmap.max() > 0
+
+
 def test_a_probe_evaluates_predicts_and_explains_like_a_training(probed: Run, photos: Path) -> None:
     assert probed.metrics["split"] == "test"
     assert probed.metrics["accuracy"] > 0.7

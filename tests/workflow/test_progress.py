@@ -56,23 +56,36 @@ def test_nothing_is_shown_when_nothing_is_wanted(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_quick_look_at_the_images_shows_no_bar_and_a_long_one_does() -> None:
-    text = io.StringIO()
+class Clock:
+    """A clock that is put forward by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(progress, "monotonic", lambda: self.now)
+
+
+def test_a_quick_look_at_the_images_shows_no_bar_and_a_long_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    text, clock = io.StringIO(), Clock(monkeypatch)
     with Display(console=Console(file=text, force_terminal=True, width=120)) as display:
-        display.counting(1, 10)
-        assert display.bar is None
-        display.began -= 10
-        display.counting(5, 10)
-        assert display.bar is not None
-    assert "looking at the images 5/10" in text.getvalue()
+        clock.now += 100
+        for done in range(1, 6):
+            display.counting(1000 * done, 10_000)
+            assert (display.bar is not None) == (done > 3)
+            clock.now += 1
+        display.picturing(1, 24)  # something else, which may be quick
+        assert "pictures" not in text.getvalue()
+    assert "looking at the images 5,000/10,000  5.0 s left" in text.getvalue()
 
 
-def test_pictures_of_a_report_are_counted_in_the_language_of_the_reader() -> None:
-    text = io.StringIO()
+def test_pictures_of_a_report_are_counted_in_the_language_of_the_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text, clock = io.StringIO(), Clock(monkeypatch)
     with Display("pt", console=Console(file=text, force_terminal=True, width=120)) as display:
-        display.began -= 10
-        display.picturing(5, 24)
-    assert "imagens do relatório 5/24" in text.getvalue()
+        for done in range(1, 5):
+            clock.now += 2
+            display.picturing(done, 24)
+    assert "imagens do relatório 4/24  40 s restantes" in text.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -84,14 +97,6 @@ def test_a_wait_shows_a_sign_of_life_in_terminals_alone(terminal: bool) -> None:
         with Display(console=console, shown=shown) as display, display.waiting("preparing_network"):
             pass
         assert ("preparing the network" in text.getvalue()) == (terminal and shown)
-
-
-class Clock:
-    """A clock that is put forward by hand."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(progress, "monotonic", lambda: self.now)
 
 
 def passed(clock: Clock, language: Any, terminal: bool, until: int) -> str:

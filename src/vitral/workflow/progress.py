@@ -3,6 +3,7 @@
 import sys
 from collections import deque
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from time import monotonic
 from types import TracebackType
@@ -16,7 +17,7 @@ from vitral.reporting.texts import wording_of
 from vitral.training import EpochDone, Event, Notice, StepDone
 from vitral.workflow.texts import TEXTS
 
-# Looking at the images shows a bar only when it takes longer than this.
+# A bar is shown only for what takes longer than this.
 QUIET_SECONDS = 2.0
 # Where no bar can be shown there is a line as often as this.
 LINE_SECONDS = 30.0
@@ -50,6 +51,7 @@ class Display:
         self.part, self.seconds_after = "", 0.0
         self.began = self.told = monotonic()
         self.pace = Pace()
+        self.work: Work | None = None
         self.bar: Progress | None = None
         self.task = TaskID(0)
 
@@ -97,26 +99,31 @@ class Display:
         return self.console.status(self.texts[key])
 
     def counting(self, done: int, total: int) -> None:
-        """So many of so many images looked at; told as it goes, shown when it takes a while."""
-        if self.shown and monotonic() - self.began > QUIET_SECONDS:
-            self._show(done, total, f"{self.texts['images_looked_at']} {done:,}/{total:,}")
+        """So many of so many images looked at."""
+        self.working(done, total, self.texts["images_looked_at"])
 
     def fitting(self, done: int, total: int) -> None:
-        """So many of so many probes fitted; shown when it takes a while."""
-        if self.shown and monotonic() - self.began > QUIET_SECONDS:
-            text = f"{self.texts['probes_fitted']} {self.words.number(done)}/{self.words.number(total)}"
-            self._show(done, total, text)
+        """So many of so many probes fitted."""
+        self.working(done, total, self.texts["probes_fitted"])
 
     def picturing(self, done: int, total: int) -> None:
-        """So many of so many pictures of a page made; shown when it takes a while."""
-        if self.shown and monotonic() - self.began > QUIET_SECONDS:
-            text = f"{self.texts['pictures_made']} {self.words.number(done)}/{self.words.number(total)}"
-            self._show(done, total, text)
+        """So many of so many pictures of a page made."""
+        self.working(done, total, self.texts["pictures_made"])
 
     def working(self, done: int, total: int, what: str) -> None:
-        """So much of something else is done; shown when it takes a while."""
-        if self.shown and monotonic() - self.began > QUIET_SECONDS:
-            self._show(done, total, f"{what} {done:,}/{total:,}")
+        """So much of something is done; shown when it takes a while, with the time left."""
+        now = monotonic()
+        if self.work is None or self.work.what != what or done < self.work.done:
+            self.work = Work(what, now)
+        self.work.done = done
+        self.work.pace.note(now, done)
+        if not self.shown or now - self.work.began <= QUIET_SECONDS:
+            return
+        text = f"{what} {self.words.number(done)}/{self.words.number(total)}"
+        if self.work.pace.rate:
+            left = self.words.duration((total - done) / self.work.pace.rate)
+            text += f"  {left} {self.texts['left']}"
+        self._show(done, total, text)
 
     def trying(self, done: int, total: int, what: str, seconds_left: float | None) -> None:
         """So many of so many things tried, what is tried now, and how long it will take; else a line each."""
@@ -146,6 +153,7 @@ class Display:
 
     def close(self) -> None:
         """End the bar, if there is one."""
+        self.work = None
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
@@ -202,6 +210,16 @@ class Display:
         parts.append(f"{self.words.duration(self.seconds_left)} {self.texts['left']}")
         parts.append(self.texts["best"] if event.best else "")
         return "  ".join(part for part in [self.part, *parts] if part)
+
+
+@dataclass
+class Work:
+    """Something that goes on: what it is, since when, and how far it is."""
+
+    what: str
+    began: float
+    done: int = 0
+    pace: "Pace" = field(default_factory=lambda: Pace())
 
 
 class Pace:
