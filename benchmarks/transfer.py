@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--method", default=None, help="of vitral probe; default: its own")
     parser.add_argument("--int8", action="store_true", help="a row for --precision int8 (extra fast)")
     parser.add_argument(
-        "--merge", type=int, default=0, help="a row for int8 with so many patches merged a layer"
+        "--merge", type=int, default=0, help="rows for int8, and for int8 with so many patches merged a layer"
     )
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks/transfer.json"))
     options = parser.parse_args()

@@ -71,10 +71,16 @@ def test_a_quick_look_at_the_images_shows_no_bar_and_a_long_one_does(monkeypatch
         for done in range(1, 6):
             display.counting(1000 * done, 10_000)
             assert (display.bar is not None) == (done > 3)
+            if display.bar is not None:
+                display.bar.refresh()
             clock.now += 1
+        display.fitting(1, 9)  # while there is a bar, it is not left to say what is over
+        display.close()
         display.picturing(1, 24)  # something else, which may be quick
-        assert "pictures" not in text.getvalue()
+        assert display.bar is None
     assert "looking at the images 5,000/10,000  5.0 s left" in text.getvalue()
+    assert "probes fitted 1/9" in text.getvalue()
+    assert "pictures" not in text.getvalue()
 
 
 def test_pictures_of_a_report_are_counted_in_the_language_of_the_reader(

@@ -108,7 +108,7 @@ def _read_tiff(file: IO[bytes]) -> np.ndarray:
         values = series.asarray(maxworkers=1)
         tag = tiff.pages[0].tags.get(_ORIENTATION_TAG)  # type: ignore[union-attr]
     if series.kind == "shaped" and _is_rows_of_bands(axes, shape):
-        return _turned(values, tag.value if tag is not None else 1)
+        axes = "YXS"
     # What is neither row nor column is bands, the last axis the fastest.
     image = np.moveaxis(values, (axes.index("Y"), axes.index("X")), (0, 1))
     return _turned(image.reshape(*image.shape[:2], -1), tag.value if tag is not None else 1)

@@ -117,7 +117,7 @@ class Display:
             self.work = Work(what, now)
         self.work.done = done
         self.work.pace.note(now, done)
-        if not self.shown or now - self.work.began <= QUIET_SECONDS:
+        if not self.shown or (self.bar is None and now - self.work.began <= QUIET_SECONDS):
             return
         text = f"{what} {self.words.number(done)}/{self.words.number(total)}"
         if self.work.pace.rate:
@@ -212,16 +212,6 @@ class Display:
         return "  ".join(part for part in [self.part, *parts] if part)
 
 
-@dataclass
-class Work:
-    """Something that goes on: what it is, since when, and how far it is."""
-
-    what: str
-    began: float
-    done: int = 0
-    pace: "Pace" = field(default_factory=lambda: Pace())
-
-
 class Pace:
     """How fast something goes, over the last minute."""
 
@@ -237,3 +227,13 @@ class Pace:
         if now - self.noted[-1][0] >= 1:
             self.noted.append((now, done))
             self.rate = (done - before) / (now - began)
+
+
+@dataclass
+class Work:
+    """Something that goes on: what it is, since when, and how far it is."""
+
+    what: str
+    began: float
+    done: int = 0
+    pace: Pace = field(default_factory=Pace)
